@@ -1,0 +1,592 @@
+"""The page allocator: free lists of buddies whose ``struct buddy`` lives elsewhere in RAM.
+
+Used by SLUB, the users of descriptors and, through Machine, by everybody.  It needs descriptors to split a block, so it calls SLUB, which
+calls it: descriptors.py holds what makes that end.  Imports zone, gfp, memdesc, ram and structs.
+
+Conventions of the hot paths: ``li`` is the word index of a buddy's ``list`` member; the other members are found from there.
+A free block of order k is on its zone's list k, and the mem_desc of all its 2^k pages names its buddy.
+
+Sources: the email (descriptors are had before a split, and given back at a merge); mm/page_alloc.c for names and order of work.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from . import gfp as gfp_flags
+from . import memdesc
+from .config import Config
+from .gfp import GFP, NESTED_STRIP
+from .list_head import list_add_tail, list_for_each
+from .memdesc import MemType
+from .ram import KernelBug
+from .structs import HELD, PCP, buddy, per_cpu_pages, vm_stat
+from .zone import Entry, Zone, Zonelist, Zones
+
+FREE: Final = int(MemType.FREE)
+BUDDY: Final = int(MemType.BUDDY)
+KERNEL: Final = GFP.KERNEL
+# members of struct buddy, in words from its list member
+FLAGS: Final = buddy.flags.word - buddy.list.word
+ORDER: Final = buddy.order.word - buddy.list.word
+PAGE: Final = buddy.page.word - buddy.list.word
+_PCP_WORDS: Final = per_cpu_pages.sizeof // 8
+
+
+class PageAllocator(Zones):
+    """Zones with alloc_pages, free_pages and their kin.  ``stat`` is the word index of the counters."""
+
+    if TYPE_CHECKING:  # what the layers above provide
+
+        KC_BUDDY: int
+
+        def _kmem_cache_alloc(self, ci: int, gfp: int, node: int | None) -> int: ...
+        def _kmem_cache_alloc_bulk(self, ci: int, n: int, gfp: int, node: int | None) -> list[int] | None: ...
+        def _give_back(self, chain: int) -> None: ...
+        def _nothing(self) -> None: ...
+
+    def __init__(self, config: Config, kernel_bytes: int, stat_bytes: int) -> None:
+        self.pcp = config.pcp
+        self.pcp_at = self.stat = 0
+        self._freeing = False
+        self._pages_of = {order: 1 << order for order in range(config.max_order + 1)}
+        super().__init__(config, kernel_bytes, stat_bytes)
+
+    # -- allocation
+
+    def alloc_pages(self, order: int, gfp: int = KERNEL, node: int | None = None) -> int | None:
+        """Allocate a block of 2^order pages.
+
+        ``order``: unsigned int, 0 to max_order.  ``gfp``: gfp_t.  ``node``: preferred node, None for that of the running CPU.
+        Returns the pfn of the first page, or None when no memory can be had.  ValueError or TypeError for a bad argument.
+        Locks in Linux: zone->lock for each look at the lists, dropped while descriptors are allocated.
+        Source: the email; mm/page_alloc.c.
+        """
+        if gfp != KERNEL or node is not None:
+            self._check_request(order, gfp, node)
+            li = self._get_pages(order, gfp, self.request_zonelist(gfp, node), 0)
+            return (self.w[li + PAGE] - self.V) >> 3 if li else self._nothing()
+        try:
+            n = self._pages_of[order]
+        except (KeyError, TypeError):
+            raise self._bad_order(order) from None
+        w, B = self.w, self.B
+        heads, free, low = self.fast
+        head = heads + 2 * order
+        li = (w[head] - B) >> 3
+        left = w[free] - n
+        if li == head or left < low:
+            li = self._get_pages(order, gfp, self.kernel_zonelist, 0)
+            return (w[li + PAGE] - self.V) >> 3 if li else self._nothing()
+        after = w[li]
+        w[head] = after
+        w[((after - B) >> 3) + 1] = B + 8 * head
+        w[free] = left
+        pfn: int = (w[li + PAGE] - self.V) >> 3
+        if n == 1:
+            w[self.MM + pfn] = B + 8 * li - 8 + BUDDY
+        else:
+            self._fill(pfn, n, B + 8 * li - 8 + BUDDY)
+        w[self.WORDS_TYPED] += n
+        return pfn
+
+    def alloc_pages_bulk(self, n: int, gfp: int = KERNEL) -> list[int]:
+        """Allocate up to ``n`` single pages; returns their pfns, fewer than ``n`` when memory runs out.
+
+        ``n``: int, 0 or more.  ``gfp``: gfp_t.  ValueError or TypeError for a bad argument.  Source: mm/page_alloc.c.
+        """
+        if not isinstance(n, int):
+            raise TypeError(f"the number of pages is a whole number, not {n!r}")
+        if n < 0:
+            raise ValueError(f"the number of pages is 0 or more, not {n}")
+        pfns: list[int] = []
+        while len(pfns) < n and (pfn := self.alloc_pages(0, gfp)) is not None:
+            pfns.append(pfn)
+        return pfns
+
+    def get_free_page(self, gfp: int = KERNEL) -> int | None:
+        """Allocate one page and return its virtual address, or None.  ``__GFP_HIGHMEM`` is ignored: such a page has no address.
+
+        ``gfp``: gfp_t.  ValueError or TypeError for a bad argument.  Source: the email's simplest case; mm/page_alloc.c (__get_free_page).
+        """
+        gfp_flags.check(gfp)
+        pfn = self.alloc_pages(0, gfp & ~GFP.HIGHMEM)
+        return None if pfn is None else self.B + (pfn << self.PS)
+
+    def alloc_pages_desc(self, order: int, desc: int, gfp: int = KERNEL) -> int | None:
+        """Allocate a block whose pages' mem_desc words are ``desc`` from the start; returns the address of its struct buddy, or None.
+
+        ``order``: unsigned int.  ``desc``: unsigned long, a descriptor of your own with its type (memdesc.tag).  ``gfp``: gfp_t.
+        The caller keeps the buddy, and gives it to ``free_pages_desc``.  ValueError or TypeError for a bad argument.  Source: the email.
+        """
+        return self.alloc_pages_node_desc(None, order, desc, gfp)
+
+    def alloc_pages_node_desc(self, node: int | None, order: int, desc: int, gfp: int = KERNEL) -> int | None:
+        """Do what alloc_pages_desc does, with ``node`` preferred (int, or None for that of the running CPU)."""
+        self._check_request(order, gfp, node)
+        if not isinstance(desc, int):
+            raise TypeError(f"desc is a mem_desc word, a whole number, not {desc!r}")
+        if memdesc.untag(desc).type in (MemType.NONE, MemType.FREE, MemType.BUDDY):
+            raise ValueError(f"desc {desc:#x} must name a descriptor of yours, of a type from SLAB on; the page allocator makes the buddies itself")
+        li = self._alloc_pages(order, gfp, node, desc)
+        if not li:
+            return self._nothing()
+        self.w[li + FLAGS] |= HELD
+        return self.B + 8 * (li - buddy.list.word)
+
+    def split_page(self, pfn: int) -> tuple[int, int] | None:
+        """Make two allocated blocks of one: its halves, each freed by itself.  Takes one descriptor.
+
+        ``pfn``: unsigned long, of a block of order 1 or more from alloc_pages.  Returns both pfns, or None when no descriptor can be had (the
+        block is then as it was).  KernelBug if ``pfn`` is not the first page of such a block.  Source: mm/page_alloc.c (which splits to order 0).
+        """
+        li = self._allocated(pfn, "split")
+        if self.w[li + ORDER] == 0:
+            raise KernelBug(f"page {pfn} is a block of order 0, a single page, which cannot be split; a block to split has order 1 or more")
+        zone = self.zone_of[self.w[li + FLAGS]]
+        new = self._kmem_cache_alloc(self.KC_BUDDY, KERNEL, zone.node)
+        if not new:
+            return self._nothing()
+        li = self._allocated(pfn, "split")  # look again: the descriptor may have moved meanwhile
+        w, half = self.w, 1 << (w_order := self.w[li + ORDER] - 1)
+        lower = (new - self.B >> 3) + buddy.list.word
+        w[lower + FLAGS], w[lower + ORDER], w[lower + PAGE] = zone.flags, w_order, w[li + PAGE]
+        w[li + ORDER], w[li + PAGE] = w_order, self.V + 8 * (pfn + half)
+        self._fill(pfn, half, new + BUDDY)
+        self._count(buddies_allocated=1, splits=1, words_split=half)
+        return pfn, pfn + half
+
+    # -- freeing
+
+    def free_pages(self, pfn: int) -> None:
+        """Free the block that starts at page ``pfn``; its descriptor knows the order.  Merges it with free buddies.  Never allocates.
+
+        ``pfn``: unsigned long.  KernelBug, and RAM untouched, for a page that is free already, is a tail page of its block, is owned by a slab
+        or another descriptor, or does not exist.  Locks in Linux: zone->lock while blocks are merged, then list_lock to give descriptors back.
+        Source: the email; mm/page_alloc.c (__free_one_page).
+        """
+        try:
+            md = self.w[self.MM + pfn] if 0 <= pfn < self.nr_pages else 0
+        except TypeError:
+            md = 0
+        if md & 15 != BUDDY:
+            raise self._bad_page(pfn, "freed")
+        li = ((md - self.B) >> 3) + 1
+        w = self.w
+        if w[li + PAGE] != self.V + 8 * pfn:
+            raise self._bad_page(pfn, "freed")
+        chain = self._free_one_page(li, pfn, w[li + ORDER], 0)
+        if chain:
+            self._give_back(chain)
+
+    def free_page(self, address: int) -> None:
+        """Free one page by its virtual address (unsigned long), as get_free_page returned it.  KernelBug if it is none such."""
+        if not isinstance(address, int):
+            raise TypeError(f"an address is a whole number, not {address!r}")
+        if address & (self.page_size - 1):
+            raise KernelBug(f"{address:#x} is not the address of a page: those are multiples of {self.page_size:#x}")
+        pfn = (address - self.B) >> self.PS
+        if not 0 <= pfn < self.highmem_pfn:
+            raise KernelBug(f"{address:#x} is no virtual address of this machine's memory")
+        md = self.w[self.MM + pfn]
+        if md & 15 == BUDDY and self.w[((md - self.B) >> 3) + 1 + ORDER]:
+            raise KernelBug(f"{address:#x} is in a block of more than one page; free_pages({pfn}) frees the block")
+        self.free_pages(pfn)
+
+    def free_pages_desc(self, buddy_address: int) -> None:
+        """Free the block of a buddy that alloc_pages_desc returned (struct buddy *).  KernelBug if it is none such."""
+        li = self._held_buddy(buddy_address)
+        w = self.w
+        w[li + FLAGS] &= ~HELD
+        self._free_block(li)
+
+    # -- looking
+
+    def buddyinfo(self) -> dict[tuple[int, str], list[int]]:
+        """Return {(node, zone name): [number of free blocks of order 0, 1, ...]}, counted on the lists.  Source: /proc/buddyinfo."""
+        return {
+            (z.node, z.name): [sum(1 for _ in list_for_each(self, z.heads + 2 * order)) for order in range(self.max_order + 1)]
+            for z in self.zones
+        }
+
+    def drain_all_pages(self) -> None:
+        """Give all per-CPU free pages back to the free lists.  Locks in Linux: pcp->lock, then zone->lock."""
+        for i in range(len(self.zones) * self.config.cpus if self.pcp else 0):
+            if chain := self._drain(self.pcp_at + i * _PCP_WORDS, 1 << 62, 0):
+                self._give_back(chain)
+
+    # -- the work behind it, for the layers above too
+
+    def _alloc_pages(self, order: int, gfp: int, node: int | None, desc: int) -> int:
+        """alloc_pages for descriptors: returns li, or 0.  ``desc`` 0 makes a block that only its buddy describes."""
+        return self._get_pages(order, gfp, self.request_zonelist(gfp, node), desc)
+
+    def _get_pages(self, order: int, gfp: int, zonelist: Zonelist, desc: int) -> int:
+        """Find a block, have the descriptors for its split in hand, and only then take it.  Returns li, or 0.
+
+        Getting descriptors may use the very block that was found, or free better ones: so after each time the search starts again.
+        """
+        if self.pcp and order == 0 and (li := self._pcp_get(gfp, zonelist)):
+            return self._handed_out(li, gfp, desc)
+        hand: list[int] = []
+        li = 0
+        drained = not (self.pcp and gfp & GFP.DIRECT_RECLAIM)
+        while True:
+            found = self._find(order, gfp, zonelist)
+            if found is None:
+                if drained:
+                    break
+                self.drain_all_pages()
+                drained = True
+                continue
+            e, k = found
+            need = k - order - len(hand)
+            if need <= 0:
+                li = self._take(e, k, order, hand, desc)
+                break
+            got = self._kmem_cache_alloc_bulk(self.KC_BUDDY, need, gfp & ~NESTED_STRIP, e.zone.node)
+            if got is None:
+                break
+            B = self.B
+            hand += [((a - B) >> 3) + 1 for a in got]
+        if hand:
+            self._give_back(self._chain(hand))
+        if li and gfp & GFP.ZERO:
+            self.zero((self.w[li + PAGE] - self.V) >> 3, 1 << order)
+        return li
+
+    def _find(self, order: int, gfp: int, zonelist: Zonelist) -> tuple[Entry, int] | None:
+        """Return the first zone that may give 2^order pages, and the smallest order there that has a block."""
+        w, B, n, last = self.w, self.B, 1 << order, self.max_order
+        for e in zonelist:
+            if w[e.free] - n >= e.low:
+                head = e.heads + 2 * order
+                for k in range(order, last + 1):
+                    if w[head] != B + 8 * head:
+                        return e, k
+                    head += 2
+        if self.config.watermarks is not None:
+            for e in zonelist:
+                if self.watermark_ok(e, n, gfp):
+                    for k in range(order, last + 1):
+                        head = e.heads + 2 * k
+                        if w[head] != B + 8 * head:
+                            return e, k
+        return None
+
+    def _take(self, e: Entry, k: int, order: int, hand: list[int], desc: int) -> int:
+        """Take the first block of order k, splitting it down to ``order`` with descriptors from ``hand``.  Returns li (expand)."""
+        w, B, V = self.w, self.B, self.V
+        head = e.heads + 2 * k
+        li = (w[head] - B) >> 3
+        after = w[li]
+        w[head] = after
+        w[((after - B) >> 3) + 1] = B + 8 * head
+        n = 1 << order
+        w[e.free] -= n
+        if self._freeing:
+            w[self.ALLOCATED_FREEING] += n
+        pfn = (w[li + PAGE] - V) >> 3
+        if k == order:
+            self._fill(pfn, n, desc or B + 8 * li - 8 + BUDDY)
+            w[self.WORDS_TYPED] += n
+            return li
+        flags, part = w[li + FLAGS], li
+        s = self.stat
+        w[s + _BUDDIES_ALLOCATED] += k - order
+        w[s + _SPLITS] += k - order
+        w[s + _WORDS_SPLIT] += 1 << k - 1
+        while True:
+            # ``part`` becomes the upper half: the old descriptor first, then new ones
+            k -= 1
+            n = 1 << k
+            upper = pfn + n
+            w[part + ORDER] = k
+            w[part + PAGE] = V + 8 * upper
+            head -= 2
+            first = w[head]
+            address = B + 8 * part
+            w[part] = first
+            w[part + 1] = B + 8 * head
+            w[head] = w[((first - B) >> 3) + 1] = address
+            if part != li:
+                self._fill(upper, n, address - 8 + FREE)
+            part = hand.pop()
+            w[part + FLAGS] = flags
+            if k == order:
+                break
+        w[part + ORDER] = order
+        w[part + PAGE] = V + 8 * pfn
+        self._fill(pfn, n, desc or B + 8 * part - 8 + BUDDY)
+        return part
+
+    def _free_block(self, li: int) -> None:
+        """Free the block of a buddy, whatever its pages' mem_desc words say, and give back the descriptors that merging frees."""
+        pfn = (self.w[li + PAGE] - self.V) >> 3
+        chain = self._free_one_page(li, pfn, self.w[li + ORDER], 0)
+        if chain:
+            self._give_back(chain)
+
+    def _free_one_page(self, li: int, pfn: int, order: int, chain: int) -> int:
+        """Put a block on its free list, merged with its free buddies; returns ``chain`` with the descriptors that merging freed in front.
+
+        The last merged neighbour's descriptor survives, so that the pages of its half need no new mem_desc.
+        """
+        w, B, V, MM = self.w, self.B, self.V, self.MM
+        flags = w[li + FLAGS]
+        try:
+            zone = self.zone_of[flags]
+        except KeyError:
+            raise KernelBug(f"the buddy of page {pfn} has flags {flags:#x}, which name no zone of this machine; check() tells more") from None
+        if self.pcp and order == 0:
+            return self._pcp_put(li, pfn, zone, chain)
+        n = 1 << order
+        w[zone.free] += n
+        merged = 0
+        last = self.max_order
+        while order < last:
+            other = pfn ^ (1 << order)
+            if other >= self.nr_pages:
+                break
+            md = w[MM + other]
+            if md & 15 != FREE:
+                break
+            near = ((md - B) >> 3) + 1
+            if w[near + ORDER] != order or w[near + FLAGS] != flags:
+                break
+            after, before = w[near], w[near + 1]
+            w[(before - B) >> 3] = after
+            w[((after - B) >> 3) + 1] = before
+            w[li] = chain
+            chain = B + 8 * li
+            li = near
+            pfn &= other
+            order += 1
+            merged += 1
+        address = B + 8 * li
+        if merged:
+            half = 1 << order - 1
+            other = (w[li + PAGE] - V) >> 3 ^ half
+            self._fill(other, half, address - 8 + FREE)
+            w[li + ORDER] = order
+            w[li + PAGE] = V + 8 * pfn
+            s = self.stat
+            w[s + _MERGES] += merged
+            w[s + _BUDDIES_FREED] += merged
+            w[s + _WORDS_MERGED] += half
+        else:
+            if n == 1:
+                w[MM + pfn] = address - 8 + FREE
+            else:
+                self._fill(pfn, n, address - 8 + FREE)
+            w[self.WORDS_TYPED] += n
+        head = zone.heads + 2 * order
+        first = w[head]
+        w[li] = first
+        w[li + 1] = B + 8 * head
+        w[head] = w[((first - B) >> 3) + 1] = address
+        return chain
+
+    def _chain(self, hand: list[int]) -> int:
+        """Chain descriptors through their list words, as _give_back takes them."""
+        chain = 0
+        for li in hand:
+            self.w[li] = chain
+            chain = self.B + 8 * li
+        return chain
+
+    def _fill(self, pfn: int, n: int, md: int) -> None:
+        """Write the mem_desc word ``md`` for ``n`` pages."""
+        w, i = self.w, self.MM + pfn
+        if n <= 4:
+            w[i] = md
+            if n > 1:
+                w[i + 1] = md
+                if n > 2:
+                    w[i + 2] = w[i + 3] = md
+        else:
+            self.map[i << 3 : (i + n) << 3] = md.to_bytes(8, "little") * n
+
+    def _count(self, **by: int) -> None:
+        """Add to counters of vm_stat by name."""
+        for name, n in by.items():
+            self.w[self.stat + getattr(vm_stat, name).word] += n
+
+    def _smallest(self, gfp: int, node: int | None) -> tuple[Entry, int] | None:
+        """Find the smallest lowmem block there is or, given the flags, can be made: the email's new interface.
+
+        Returns its zone and order, or None.  Zones are asked in the zonelist's order, and give only down to their watermarks.
+        """
+        zonelist = self.request_zonelist(gfp & ~GFP.HIGHMEM, node)
+        return self._find(0, gfp, zonelist)
+
+    # -- per-CPU page lists
+
+    def _pcp_of(self, zone: Zone) -> int:
+        return self.pcp_at + (self.cpu * len(self.zones) + self.zones.index(zone)) * _PCP_WORDS
+
+    def _pcp_batch(self, zone: Zone) -> int:
+        return max(1, min(63, (zone.end - zone.start) >> 10))
+
+    def _pcp_get(self, gfp: int, zonelist: Zonelist) -> int:
+        """Take a page from this CPU's lists, refilled with single pages that need no split.  Returns li, or 0."""
+        w, B = self.w, self.B
+        for e in zonelist:
+            at = self._pcp_of(e.zone)
+            if w[at] == 0 and w[e.free] - 1 >= e.low:
+                self._pcp_refill(e, at)
+            if w[at]:
+                li = (w[at + 1] - B) >> 3
+                self._pcp_unlink(li, at)
+                return li
+            if w[e.free] - 1 >= e.low:
+                return 0  # this zone is to give a page, by a split
+        return 0
+
+    def _pcp_refill(self, e: Entry, at: int) -> None:
+        w, B = self.w, self.B
+        for _ in range(self._pcp_batch(e.zone)):
+            li = (w[e.heads] - B) >> 3
+            if li == e.heads:
+                return
+            after = w[li]
+            w[e.heads] = after
+            w[((after - B) >> 3) + 1] = B + 8 * e.heads
+            w[e.free] -= 1
+            self._pcp_link(li, at)
+
+    def _pcp_put(self, li: int, pfn: int, zone: Zone, chain: int) -> int:
+        """Keep a freed page on this CPU's list; drain a batch when it holds more than six."""
+        w = self.w
+        w[self.MM + pfn] = self.B + 8 * li - 8 + FREE
+        w[self.WORDS_TYPED] += 1
+        at, batch = self._pcp_of(zone), self._pcp_batch(zone)
+        self._pcp_link(li, at)
+        return self._drain(at, batch, chain) if w[at] > 6 * batch else chain
+
+    def _pcp_link(self, li: int, at: int) -> None:
+        w, B = self.w, self.B
+        first = w[at + 1]
+        w[li], w[li + 1] = first, B + 8 * (at + 1)
+        w[at + 1] = w[((first - B) >> 3) + 1] = B + 8 * li
+        w[li + FLAGS] |= PCP
+        w[at] += 1
+
+    def _pcp_unlink(self, li: int, at: int) -> None:
+        w, B = self.w, self.B
+        after, before = w[li], w[li + 1]
+        w[(before - B) >> 3] = after
+        w[((after - B) >> 3) + 1] = before
+        w[li + FLAGS] &= ~PCP
+        w[at] -= 1
+
+    def _drain(self, at: int, n: int, chain: int) -> int:
+        """Move up to ``n`` pages, the longest unused first, from a per-CPU list to the free lists; extends ``chain``."""
+        w, B = self.w, self.B
+        self.pcp = False  # _free_one_page is to put them on the zone's lists
+        try:
+            while n and w[at]:
+                li = (w[at + 2] - B) >> 3
+                self._pcp_unlink(li, at)
+                chain = self._free_one_page(li, (w[li + PAGE] - self.V) >> 3, 0, chain)
+                n -= 1
+        finally:
+            self.pcp = self.config.pcp
+        return chain
+
+    def _handed_out(self, li: int, gfp: int, desc: int) -> int:
+        w = self.w
+        pfn = (w[li + PAGE] - self.V) >> 3
+        w[self.MM + pfn] = desc or self.B + 8 * li - 8 + BUDDY
+        w[self.WORDS_TYPED] += 1
+        if self._freeing:
+            w[self.ALLOCATED_FREEING] += 1
+        if gfp & GFP.ZERO:
+            self.zero(pfn, 1)
+        return li
+
+    # -- what bad input gets
+
+    def _bad_order(self, order: object) -> Exception:
+        if not isinstance(order, int) or isinstance(order, bool):
+            return TypeError(f"order is a whole number from 0 to {self.max_order}, not {order!r}")
+        return ValueError(f"order is 0 to {self.max_order} on this machine, not {order}")
+
+    def _check_request(self, order: int, gfp: int, node: int | None) -> None:
+        if not isinstance(order, int) or not 0 <= order <= self.max_order:
+            raise self._bad_order(order)
+        gfp_flags.check(gfp)
+        if node is not None and not (isinstance(node, int) and 0 <= node < self.config.nodes):
+            raise ValueError(f"node is None or 0 to {self.config.nodes - 1} on this machine, not {node!r}")
+
+    def _allocated(self, pfn: int, done: str) -> int:
+        """Return li of the block from alloc_pages that starts at ``pfn``; KernelBug if none does."""
+        if isinstance(pfn, int) and 0 <= pfn < self.nr_pages:
+            md = self.w[self.MM + pfn]
+            li = ((md - self.B) >> 3) + 1
+            if md & 15 == BUDDY and self.w[li + PAGE] == self.V + 8 * pfn:
+                return li
+        raise self._bad_page(pfn, done)
+
+    def _bad_page(self, pfn: object, done: str) -> Exception:
+        """Say why the block at ``pfn`` cannot be freed or split."""
+        if not isinstance(pfn, int) or isinstance(pfn, bool):
+            return TypeError(f"a pfn is a whole number, not {pfn!r}")
+        if not 0 <= pfn < self.nr_pages:
+            return KernelBug(f"there is no page {pfn} to be {done}; this machine has pages 0 to {self.nr_pages - 1}")
+        kind, address = self.w[self.MM + pfn] & 15, self.w[self.MM + pfn] & ~15
+        if kind == MemType.NONE:
+            return KernelBug(f"page {pfn} is reserved: it was never allocated, so it cannot be {done}")
+        if kind == FREE:
+            return KernelBug(f"page {pfn} is free already; a block can be {done} only while it is allocated")
+        if kind == BUDDY:
+            view = buddy(self, address)  # type: ignore[arg-type]  # Machine is the Memory
+            head = (view.page - self.V) >> 3
+            return KernelBug(f"page {pfn} is a tail page of the block of order {view.order} that starts at page {head}; only the whole block can be {done}")
+        if kind < len(MemType):
+            owner = MemType(kind).name.lower()
+            return KernelBug(f"page {pfn} belongs to the {owner} at {address:#x}; it can be {done} only through its owner")
+        return KernelBug(f"page {pfn} has a damaged mem_desc, {self.w[self.MM + pfn]:#x}; check() tells more")
+
+    def _held_buddy(self, address: int) -> int:
+        if not isinstance(address, int):
+            raise TypeError(f"the address of a struct buddy is a whole number, not {address!r}")
+        li = ((address - self.B) >> 3) + buddy.list.word
+        if address & 15 == 0 and self._is_object(address, self.KC_BUDDY):
+            w = self.w
+            pfn = (w[li + PAGE] - self.V) >> 3
+            if w[li + FLAGS] & HELD and 0 <= pfn < self.nr_pages and w[self.MM + pfn] & 15 > BUDDY:
+                return li
+        raise KernelBug(f"{address:#x} is not a struct buddy that alloc_pages_desc returned and that is still allocated")
+
+    if TYPE_CHECKING:
+
+        def _is_object(self, address: int, ci: int) -> bool: ...
+
+    def on_cpu_changed(self) -> None:
+        """Set what the hot path of alloc_pages keeps: the first zone's lists, count and low watermark (out of reach with per-CPU lists)."""
+        super().on_cpu_changed()
+        e = self.kernel_zonelist[0]
+        self.fast = e.heads, e.free, (1 << 62 if self.pcp else e.low)
+
+    def _plan_stats(self, at: int) -> None:
+        """Fix where the counters are; the hottest get a name of their own."""
+        self.stat = at
+        self.WORDS_TYPED = at + vm_stat.words_typed.word
+        self.ALLOCATED_FREEING = at + vm_stat.pages_allocated_while_freeing.word
+
+    def add_free_block(self, zone: Zone, pfn: int, order: int, li: int) -> None:
+        """Put the pages of a block that was never free before at the end of their free list, described by the buddy at ``li``."""
+        w = self.w
+        w[li + FLAGS], w[li + ORDER], w[li + PAGE] = zone.flags, order, self.V + 8 * pfn
+        list_add_tail(self, li, zone.heads + 2 * order)
+        self._fill(pfn, 1 << order, self.B + 8 * li - 8 + FREE)
+        w[zone.free] += 1 << order
+
+
+_BUDDIES_ALLOCATED: Final = vm_stat.buddies_allocated.word
+_BUDDIES_FREED: Final = vm_stat.buddies_freed.word
+_SPLITS: Final = vm_stat.splits.word
+_MERGES: Final = vm_stat.merges.word
+_WORDS_SPLIT: Final = vm_stat.words_split.word
+_WORDS_MERGED: Final = vm_stat.words_merged.word
