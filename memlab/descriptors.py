@@ -21,7 +21,26 @@ from .gfp import GFP, NESTED_STRIP
 from .list_head import list_replace
 from .memdesc import MemType
 from .page_alloc import BUDDY, FLAGS, FREE, ORDER, PAGE
-from .slub import CACHE, CACHE_WORDS, COUNTS, CPU_SLAB, FREELIST, NR_SLABS, OFFSET, ORDER_SHIFT, OWN, SERIAL, SLAB_BUDDY, SLAB_TYPE, VIRT, Slub
+from .slub import (
+    CACHE,
+    CACHE_WORDS,
+    COUNTS,
+    CPU_ROW,
+    CPU_SLAB,
+    FREELIST,
+    FROZEN,
+    LIST,
+    NR_SLABS,
+    OFFSET,
+    ORDER_SHIFT,
+    OWN,
+    SERIAL,
+    SIZE,
+    SLAB_BUDDY,
+    SLAB_TYPE,
+    VIRT,
+    Slub,
+)
 from .slub_size import SLAB
 from .structs import HELD, NR_CACHES, UNUSED, buddy, slab
 from .zone import Entry
@@ -161,33 +180,39 @@ class Descriptors(Slub):
     def _shrink_all(self) -> int:
         caches = [self.kc_at + i * CACHE_WORDS for i in range(NR_CACHES)]
         released = 0
-        while gone := sum(self._shrink(ci) for ci in caches if self.w[ci + SERIAL]):
+        while True:
+            self.drain_all_pages()
+            gone = sum(self._shrink(ci) for ci in caches if self.w[ci + SERIAL])
+            if not gone:
+                return released
             released += gone
-        return released
 
     def _shrink(self, ci: int) -> int:
         """Release a cache's empty slabs and sort the partial lists, fullest first.  Returns the number of slabs released."""
         w = self.w
         before = sum(w[ni + NR_SLABS] for ni in self._nodes(ci))
         self._flush_all(ci)
-        for si in self._partial_slabs(ci):
-            if w[si + COUNTS] & 0xFFFF <= w[ci + OWN]:
-                self._release(ci, si)
-        if ci == self.KC_BUDDY and self.bounded:
-            while any(self._evacuate(si) for si in sorted(self._partial_slabs(ci), key=lambda si: w[si + COUNTS] & 0xFFFF)):
-                pass
-        for ni in self._nodes(ci):
-            slabs = [si for si in self._partial_slabs(ci) if self._node_of(ci, si) == ni]
-            for si in sorted(slabs, key=lambda si: -(w[si + COUNTS] & 0xFFFF)):
-                self._remove_partial(si, ni)
-                self._add_partial(si, ni)
+        empty = [si for si in self._partial_slabs(ci) if self._inuse(si) <= w[ci + OWN]]
+        for si in empty:  # all off the list first: releasing one may empty others, which may then go by themselves
+            self._remove_partial(si, self._node_of(ci, si))
+        for si in empty:
+            if chain := self._discard(ci, si, 0):
+                self._give_back(chain)
+        self._sort_partial(ci)
+        if self.bounded and ci in (self.KC_BUDDY, self.KC_SLAB):
+            while any(self._evacuate(ci, si) for si in sorted(self._partial_slabs(ci), key=self._inuse)):
+                self._sort_partial(ci)
         return before - sum(w[ni + NR_SLABS] for ni in self._nodes(ci))
 
-    def _release(self, ci: int, si: int) -> None:
-        """Take an empty slab off its partial list and free it."""
-        self._remove_partial(si, self._node_of(ci, si))
-        if chain := self._discard(ci, si, 0):
-            self._give_back(chain)
+    def _inuse(self, si: int) -> int:
+        return self.w[si + COUNTS] & 0xFFFF
+
+    def _sort_partial(self, ci: int) -> None:
+        for ni in self._nodes(ci):
+            slabs = [si for si in self._partial_slabs(ci) if self._node_of(ci, si) == ni]
+            for si in sorted(slabs, key=self._inuse, reverse=True):
+                self._remove_partial(si, ni)
+                self._add_partial(si, ni)
 
     # -- evacuation (bounded design)
 
@@ -197,59 +222,63 @@ class Descriptors(Slub):
         own = (w[si + SLAB_BUDDY] - self.B) >> 3
         if own >> self.WS != (w[si + VIRT] - self.B) >> self.PS:
             return False
-        spare = self._spare_buddy(si)
+        spare = self._spare(self.KC_BUDDY, si)
         if not spare:
             return False
         self._move_buddy(own, spare)
         w[si + COUNTS] -= 1
         return True
 
-    def _evacuate(self, si: int) -> bool:
-        """Move all live descriptors of a slab to free ones of other slabs, its own last, and release it.  Says whether it did."""
-        w, ci = self.w, self.KC_BUDDY
-        live = self._live_buddies(si)
-        others = sum((w[s + COUNTS] >> 16 & 0xFFFF) - (w[s + COUNTS] & 0xFFFF) for s in self._partial_slabs(ci) if s != si)
-        if others < len(live) or not all(self._movable(oi) for oi in live):
+    def _evacuate(self, ci: int, si: int) -> bool:
+        """Move all live descriptors of a slab to free ones of other slabs, its own last, and release it.  Says whether it did.
+
+        ``ci`` is kmem_cache_buddy or kmem_cache_slab; a struct slab in its own page stays, and goes with the page.
+        """
+        w = self.w
+        movable, move = (self._buddy_movable, self._move_buddy) if ci == self.KC_BUDDY else (self._slab_movable, self._move_slab)
+        live = [oi for oi in self._live_in(ci, si) if oi != si]
+        others = sum((w[s + COUNTS] >> 16 & 0xFFFF) - self._inuse(s) for s in self._partial_slabs(ci) if s != si)
+        if others < len(live) or not all(movable(oi) for oi in live):
             return False
         own = (w[si + SLAB_BUDDY] - self.B) >> 3
         for oi in sorted(live, key=lambda oi: oi == own):
-            self._move_buddy(oi, self._spare_buddy(si))
+            move(oi, self._spare(ci, si))
             w[si + COUNTS] -= 1
-        self._release(ci, si)
+        self._remove_partial(si, self._node_of(ci, si))
+        if chain := self._discard(ci, si, 0):
+            self._give_back(chain)
         return True
 
-    def _live_buddies(self, si: int) -> list[int]:
-        """Return the word indices of a descriptor slab's objects that are not on its freelist."""
+    def _live_in(self, ci: int, si: int) -> list[int]:
+        """Return the word indices of a slab's objects that are not on its freelist."""
         w, B = self.w, self.B
-        free, obj, link = set(), w[si + FREELIST], w[self.KC_BUDDY + OFFSET] >> 3
+        free, obj = set(), w[si + FREELIST]
         while obj:
             free.add((obj - B) >> 3)
-            obj = w[((obj - B) >> 3) + link]
-        first = (w[si + VIRT] - B) >> 3
-        every = range(first, first + (w[si + COUNTS] >> 16 & 0xFFFF) * BUDDY_WORDS, BUDDY_WORDS)
-        return [oi for oi in every if oi not in free]
+            obj = w[(obj - B + w[ci + OFFSET]) >> 3]
+        first, step = (w[si + VIRT] - B) >> 3, w[ci + SIZE] >> 3
+        return [oi for oi in range(first, first + (w[si + COUNTS] >> 16 & 0xFFFF) * step, step) if oi not in free]
 
-    def _spare_buddy(self, not_si: int) -> int:
+    def _spare(self, ci: int, not_si: int) -> int:
         """Take a free descriptor that lies in another slab, without growing.  Returns its word index, or 0."""
-        w, B, ci = self.w, self.B, self.KC_BUDDY
-        link = w[ci + OFFSET] >> 3
+        w, B = self.w, self.B
         p = self.percpu + w[ci + CPU_SLAB]
         if w[p] and w[p + 1] != B + 8 * not_si:
-            oi = (w[p] - B) >> 3
-            w[p] = w[oi + link]
-            return oi
+            at = w[p] - B
+            w[p] = w[(at + w[ci + OFFSET]) >> 3]
+            return at >> 3
         for si in self._partial_slabs(ci):
             if si != not_si:
-                oi = (w[si + FREELIST] - B) >> 3
-                w[si + FREELIST] = w[oi + link]
+                at = w[si + FREELIST] - B
+                w[si + FREELIST] = w[(at + w[ci + OFFSET]) >> 3]
                 w[si + COUNTS] += 1
                 if not w[si + FREELIST]:
                     self._remove_partial(si, self._node_of(ci, si))
-                return oi
+                return at >> 3
         return 0
 
-    def _movable(self, oi: int) -> bool:
-        """Say whether RAM shows who holds a live descriptor, so that it can move: its block's mem_desc words, or the block's descriptor."""
+    def _buddy_movable(self, oi: int) -> bool:
+        """Say whether RAM shows who holds a live struct buddy: its block's mem_desc words, or the descriptor that they name."""
         w, B = self.w, self.B
         pfn = (w[oi + 1 + PAGE] - self.V) >> 3
         if w[oi] & HELD or not 0 <= pfn < self.nr_pages:
@@ -260,12 +289,11 @@ class Descriptors(Slub):
         return kind in _NAMES_BUDDY and w[((address - B) >> 3) + SLAB_BUDDY] == B + 8 * oi
 
     def _move_buddy(self, old: int, new: int) -> None:
-        """Copy a movable descriptor to the free one at word ``new`` and tell its holder: list neighbours and mem_desc words, or descriptor."""
+        """Copy a movable struct buddy to the free one at word ``new`` and tell its holder: list neighbours and mem_desc words, or descriptor."""
         w, B = self.w, self.B
         pfn = (w[old + 1 + PAGE] - self.V) >> 3
         kind, address = w[self.MM + pfn] & 15, w[self.MM + pfn] & ~15
-        for i in range(BUDDY_WORDS):
-            w[new + i] = w[old + i]
+        self._copy(old, new, BUDDY_WORDS)
         if kind in (FREE, BUDDY):
             n = 1 << w[new + 1 + ORDER]
             if kind == FREE:
@@ -275,6 +303,31 @@ class Descriptors(Slub):
         else:
             w[((address - B) >> 3) + SLAB_BUDDY] = B + 8 * new
         self._count(buddies_moved=1)
+
+    def _slab_movable(self, oi: int) -> bool:
+        """Say whether a live struct slab describes pages: then the mem_desc words, a list and a CPU are all that name it."""
+        pfn = (self.w[oi + VIRT] - self.B) >> self.PS
+        return not self.w[oi] & HELD and 0 <= pfn < self.highmem_pfn and self.w[self.MM + pfn] == self.B + 8 * oi | SLAB_TYPE
+
+    def _move_slab(self, old: int, new: int) -> None:
+        """Copy a movable struct slab to the free one at word ``new`` and tell its pages, its partial list and its CPU."""
+        w, B = self.w, self.B
+        c, ci = w[old + COUNTS], (w[old + CACHE] - B) >> 3
+        if w[old + FREELIST] and not c & FROZEN:
+            list_replace(self, old + LIST, new + LIST)
+        self._copy(old, new, SLAB_WORDS)
+        for cpu in range(self.config.cpus if c & FROZEN else 0):
+            p = self.cc_at + cpu * CPU_ROW + w[ci + CPU_SLAB]
+            if w[p + 1] == B + 8 * old:
+                w[p + 1] = B + 8 * new
+        n = 1 << (c >> ORDER_SHIFT & 0xFF)
+        self._fill((w[new + VIRT] - B) >> self.PS, n, B + 8 * new | SLAB_TYPE)
+        self._count(words_moved=n, slabs_moved=1)
+
+    def _copy(self, old: int, new: int, words: int) -> None:
+        w = self.w
+        for i in range(words):
+            w[new + i] = w[old + i]
 
     def _boot_descriptor(self, node: int) -> int:
         """Allocate a descriptor while free memory is being added.  ValueError when there is too little."""

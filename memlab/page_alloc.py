@@ -175,9 +175,29 @@ class PageAllocator(Zones):
         w = self.w
         if w[li + PAGE] != self.V + 8 * pfn:
             raise self._bad_page(pfn, "freed")
-        chain = self._free_one_page(li, pfn, w[li + ORDER], 0)
-        if chain:
-            self._give_back(chain)
+        order = w[li + ORDER]
+        near = pfn ^ (1 << order)
+        if (near < self.nr_pages and w[self.MM + near] & 15 == FREE) or self.pcp:
+            if chain := self._free_one_page(li, pfn, order, 0):
+                self._give_back(chain)
+            return
+        # the common case in line: its buddy is in use, so there is nothing to merge
+        try:
+            heads, free = self.lists_of[w[li + FLAGS]]
+        except KeyError:
+            raise self._bad_flags(li, pfn) from None
+        if order:
+            self._fill(pfn, n := 1 << order, md - BUDDY + FREE)
+        else:
+            n = 1
+            w[self.MM + pfn] = md - BUDDY + FREE
+        w[self.WORDS_TYPED] += n
+        w[free] += n
+        head = heads + 2 * order
+        first = w[head]
+        w[li] = first
+        w[li + 1] = self.B + 8 * head
+        w[head] = w[((first - self.B) >> 3) + 1] = md - BUDDY + 8
 
     def free_page(self, address: int) -> None:
         """Free one page by its virtual address (unsigned long), as get_free_page returned it.  KernelBug if it is none such."""
@@ -334,10 +354,9 @@ class PageAllocator(Zones):
         """
         w, B, V, MM = self.w, self.B, self.V, self.MM
         flags = w[li + FLAGS]
-        try:
-            zone = self.zone_of[flags]
-        except KeyError:
-            raise KernelBug(f"the buddy of page {pfn} has flags {flags:#x}, which name no zone of this machine; check() tells more") from None
+        if flags not in self.zone_of:
+            raise self._bad_flags(li, pfn)
+        zone = self.zone_of[flags]
         if self.pcp and order == 0:
             return self._pcp_put(li, pfn, zone, chain)
         n = 1 << order
@@ -547,6 +566,9 @@ class PageAllocator(Zones):
             owner = MemType(kind).name.lower()
             return KernelBug(f"page {pfn} belongs to the {owner} at {address:#x}; it can be {done} only through its owner")
         return KernelBug(f"page {pfn} has a damaged mem_desc, {self.w[self.MM + pfn]:#x}; check() tells more")
+
+    def _bad_flags(self, li: int, pfn: int) -> KernelBug:
+        return KernelBug(f"the buddy of page {pfn} has flags {self.w[li + FLAGS]:#x}, which name no zone of this machine; check() tells more")
 
     def _held_buddy(self, address: int) -> int:
         if not isinstance(address, int):

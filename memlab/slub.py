@@ -31,11 +31,12 @@ from .structs import NODE_SHIFT, NR_CACHES, kmem_cache, kmem_cache_cpu, kmem_cac
 LIST: Final = slab.list.word
 SLAB_BUDDY: Final = slab.buddy.word
 FREELIST: Final = slab.freelist.word
-COUNTS: Final = slab.inuse.word  # inuse: bits 0-15, objects: 16-31, frozen: 32-39, order: 40-47
+COUNTS: Final = slab.inuse.word  # inuse: bits 0-15, objects: 16-31, order: 32-39, frozen: 40-47, debug: 48-55
 VIRT: Final = slab.virt.word
 CACHE: Final = slab.slab_cache.word
-FROZEN: Final = 1 << 32
-ORDER_SHIFT: Final = 40
+ORDER_SHIFT: Final = 32
+FROZEN: Final = 1 << 40
+DEBUG: Final = 1 << 48
 # words of struct kmem_cache
 C_FLAGS: Final = kmem_cache.flags.word
 SIZE: Final = kmem_cache.size.word
@@ -91,20 +92,20 @@ class Slub(SlubDebug, PageAllocator):
         obj = w[p]
         if not obj:
             return self._slab_alloc(ci, gfp, node)
-        w[p] = w[((obj - self.B) >> 3) + (w[ci + OFFSET] >> 3)]
+        w[p] = w[(obj - self.B + w[ci + OFFSET]) >> 3]
         return obj
 
     def _kmem_cache_alloc_bulk(self, ci: int, n: int, gfp: int, node: int | None) -> list[int] | None:
         """Take ``n`` objects, all or nothing.  Returns their addresses or None.  Locks in Linux: as _kmem_cache_alloc."""
-        w, B = self.w, self.B
-        step = w[ci + OFFSET] >> 3
+        w = self.w
+        link = w[ci + OFFSET] - self.B
         objs: list[int] = []
         while True:
             p = self.percpu + w[ci + CPU_SLAB]
             obj = w[p]
             while obj and n:
                 objs.append(obj)
-                obj = w[((obj - B) >> 3) + step]
+                obj = w[(obj + link) >> 3]
                 n -= 1
             w[p] = obj
             if not n:
@@ -147,7 +148,7 @@ class Slub(SlubDebug, PageAllocator):
         p = self.percpu + w[ci + CPU_SLAB]
         obj = w[p]
         if obj:
-            w[p] = w[((obj - B) >> 3) + (w[ci + OFFSET] >> 3)]
+            w[p] = w[(obj - B + w[ci + OFFSET]) >> 3]
             return obj
         if w[p + 1]:
             si = (w[p + 1] - B) >> 3
@@ -172,7 +173,7 @@ class Slub(SlubDebug, PageAllocator):
         c = w[si + COUNTS]
         w[si + COUNTS] = (c & ~0xFFFF) | (c >> 16 & 0xFFFF) | FROZEN
         w[p + 1] = self.B + 8 * si
-        w[p] = w[((obj - self.B) >> 3) + (w[ci + OFFSET] >> 3)]
+        w[p] = w[(obj - self.B + w[ci + OFFSET]) >> 3]
         return obj
 
     def _new_slab(self, ci: int, gfp: int, node: int | None) -> int:
@@ -202,17 +203,18 @@ class Slub(SlubDebug, PageAllocator):
         """Cut a slab's pages into objects and thread its freelist through them.  ``inuse`` leading objects are in use already."""
         w, B = self.w, self.B
         c = w[si + COUNTS]
-        used, order = c & 0xFFFF, c >> ORDER_SHIFT
+        used, order = c & 0xFFFF, c >> ORDER_SHIFT & 0xFF
         size = w[ci + SIZE]
         objects = (self.page_size << order) // size
         w[si + CACHE] = B + 8 * ci
         w[si + FREELIST] = 0
-        w[si + COUNTS] = used | objects << 16 | order << ORDER_SHIFT
+        debug = DEBUG if w[ci + C_FLAGS] & SLAB.DEBUG else 0
+        w[si + COUNTS] = used | objects << 16 | order << ORDER_SHIFT | debug
         w[self._node_of(ci, si) + NR_SLABS] += 1
         pfn = (w[si + VIRT] - B) >> self.PS
         self.touched[pfn : pfn + (1 << order)] = b"\1" * (1 << order)
         first = w[si + VIRT] + kmem_cache(self, B + 8 * ci).red_left_pad  # type: ignore[arg-type]  # Machine is the Memory
-        if w[ci + C_FLAGS] & SLAB.DEBUG:
+        if debug:
             self._debug_init(ci, [first + i * size for i in range(objects)])
         self._construct(ci, range(first + used * size, first + objects * size, size))
         oi, step, link = ((first - B) >> 3) + used * (size >> 3), size >> 3, w[ci + OFFSET] >> 3
@@ -242,28 +244,41 @@ class Slub(SlubDebug, PageAllocator):
         """
         w, B = self.w, self.B
         try:
-            oi = (address - B) >> 3
-            pfn = oi >> self.WS
+            at = address - B
         except TypeError:
             raise TypeError(f"the address of an object is a whole number, not {address!r}") from None
+        pfn = at >> self.PS
         if not 0 <= pfn < self.highmem_pfn:
             raise self._bad_object(ci, address)
         md = w[self.MM + pfn]
         if md & 15 != SLAB_TYPE:
             raise self._bad_object(ci, address)
         si = (md - B) >> 3
+        p = self.percpu + w[ci + CPU_SLAB]
+        c = w[si + COUNTS]
         size = w[ci + SIZE]
-        rel = address - w[si + VIRT]
-        if w[si + CACHE] != B + 8 * ci or rel % size or rel >= (w[si + COUNTS] >> 16 & 0xFFFF) * size:
-            if w[si + CACHE] == B + 8 * ci and w[ci + C_FLAGS] & SLAB.DEBUG and self._is_object(address, ci):
-                pass  # behind its left red zone
-            else:
-                raise self._bad_object(ci, address)
-        if w[self.percpu + w[ci + CPU_SLAB]] == address or w[si + FREELIST] == address:
-            raise KernelBug(f"double free: the object at {address:#x} is free already")
-        chain = self._slab_free(ci, si, oi, 0)
-        if chain:
-            self._give_back(chain)
+        if w[si + CACHE] - B != ci << 3 or c >= DEBUG:
+            self._look_before_free(ci, si, address)
+        elif (rel := address - w[si + VIRT]) % size or rel >= (c >> 16 & 0xFFFF) * size:
+            raise self._bad_object(ci, address)
+        if w[p + 1] == md - SLAB_TYPE:
+            head = w[p]
+            if head == address:
+                raise self._double_free(address)
+            w[(at + w[ci + OFFSET]) >> 3] = head
+            w[p] = address
+            return
+        prior = w[si + FREELIST]
+        if prior == address or w[p] == address:
+            raise self._double_free(address)
+        c -= 1
+        if not prior or c >= FROZEN or c & 0xFFFF <= 1:
+            if chain := self._slab_free(ci, si, at >> 3, 0):
+                self._give_back(chain)
+            return
+        w[(at + w[ci + OFFSET]) >> 3] = prior
+        w[si + FREELIST] = address
+        w[si + COUNTS] = c
 
     def _slab_free(self, ci: int, si: int, oi: int, chain: int) -> int:
         """Put an object on its CPU's or its slab's freelist.  Returns ``chain``, with the descriptors of a slab that went in front."""
@@ -274,8 +289,6 @@ class Slub(SlubDebug, PageAllocator):
             w[link] = w[p]
             w[p] = B + 8 * oi
             return chain
-        if w[ci + C_FLAGS] & SLAB.DEBUG:
-            self._debug_free(ci, si, B + 8 * oi)
         prior = w[si + FREELIST]
         w[link] = prior
         w[si + FREELIST] = B + 8 * oi
@@ -312,7 +325,7 @@ class Slub(SlubDebug, PageAllocator):
         w[self._node_of(ci, si) + NR_SLABS] -= 1
         li = ((w[si + SLAB_BUDDY] - B) >> 3) + 1
         pfn = (w[si + VIRT] - B) >> self.PS
-        order = w[si + COUNTS] >> ORDER_SHIFT
+        order = w[si + COUNTS] >> ORDER_SHIFT & 0xFF
         self._count(slabs_freed=1)
         chain = self._free_one_page(li, pfn, order, chain)
         if si >> self.WS != pfn:  # a self-describing slab went with its page
@@ -335,10 +348,12 @@ class Slub(SlubDebug, PageAllocator):
             w[si + FREELIST] = head
         c = w[si + COUNTS] - n & ~FROZEN
         w[si + COUNTS] = c
+        if not w[si + FREELIST]:
+            return  # full
         if c & 0xFFFF <= 1:
             if chain := self._nearly_empty(ci, si, False, 0):
                 self._give_back(chain)
-        elif w[si + FREELIST]:
+        else:
             self._add_partial(si, self._node_of(ci, si))
 
     def _flush_all(self, ci: int) -> None:
@@ -399,6 +414,15 @@ class Slub(SlubDebug, PageAllocator):
         return ci
 
     # -- what bad input gets
+
+    def _look_before_free(self, ci: int, si: int, address: int) -> None:
+        """Refuse an object of another cache; and, in a debug cache, one whose surroundings or freelist are not in order."""
+        if not self._is_object(address, ci):
+            raise self._bad_object(ci, address)
+        self._debug_free(ci, si, address)
+
+    def _double_free(self, address: int) -> KernelBug:
+        return KernelBug(f"double free: the object at {address:#x} is free already")
 
     def _is_object(self, address: int, ci: int) -> bool:
         """Say whether ``address`` is where an object of the cache starts, in a slab of the cache (live or free)."""

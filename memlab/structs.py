@@ -58,8 +58,9 @@ class slab(memdesc):
     freelist = Ptr("void")
     inuse = U16()
     objects = U16()
-    frozen = U8()
     order = U8()
+    frozen = U8()
+    debug = U8()
     virt = Ptr("void")
     slab_cache = Ptr("struct kmem_cache")
 
@@ -167,6 +168,7 @@ class vm_stat(Struct):
     buddies_moved = U64()
     slabs_allocated = U64()
     slabs_freed = U64()
+    slabs_moved = U64()
     words_split = U64()
     words_merged = U64()
     words_typed = U64()

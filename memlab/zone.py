@@ -100,6 +100,7 @@ class Zones(Ram):
             heads, free = at + struct.free_area.word, at + struct.free_pages.word  # type: ignore[attr-defined]  # declared in a function
             self.zones.append(Zone(node, kind, start, end, flags, at, heads, free))
         self.zone_of = {z.flags: z for z in self.zones}
+        self.lists_of = {z.flags: (z.heads, z.free) for z in self.zones}  # what freeing needs
         self.after_zones = self.KA + zones_bytes // 8
         self.cpu_node = [cpu % c.nodes for cpu in range(c.cpus)]
         self._build_zonelists(None)

@@ -1,9 +1,9 @@
 """Plays one workload on several allocators, turn by turn, and keeps the times.
 
-Used by report. Each contender goes through the same sequence once. It is cut into rounds; in a round all contenders
-play the same part, one after the other, and the next round another one starts: so whatever else the computer is doing
-falls on all of them, and the ratio of two times of one round means something even where the times themselves do not.
-Must know nothing of any particular allocator.
+Used by report. The workload is cut into parts, and all contenders play a part, one after the other, before any goes on:
+so whatever else the computer is doing falls on all of them. The whole is run in several laps, each on fresh allocators,
+with another one first each time. A part's time is its median over the laps; a contender's, the sum of its parts' (parts
+differ: some meet a more fragmented arena). Must know nothing of any particular allocator.
 """
 
 import gc
@@ -20,7 +20,7 @@ class Contender(NamedTuple):
 
     `alloc` takes `argument[order]` (nothing where `argument` is empty: a slab allocator) and returns what `free` takes.
     An allocation fails by returning None or by raising what `is_out_of_memory` says yes to. `slots` is the outcome of
-    each allocation so far, `seconds` the time of each round.
+    each allocation so far.
     """
 
     name: str
@@ -29,7 +29,6 @@ class Contender(NamedTuple):
     argument: Sequence[int]
     is_out_of_memory: Callable[[Exception], bool]
     slots: list[int | None]
-    seconds: list[float]
 
 
 def contender(
@@ -40,52 +39,53 @@ def contender(
     is_out_of_memory: Callable[[Exception], bool] = lambda _: False,
 ) -> Contender:
     """Make a contender that has not played yet."""
-    return Contender(name, alloc, free, argument, is_out_of_memory, [], [])
+    return Contender(name, alloc, free, argument, is_out_of_memory, [])
 
 
 class Race:
-    """A workload and its contenders, filled and ready; `play_round` is called with 0, 1, … up to the last round.
+    """A workload and those who play it. Call `start_lap`, then `play_part` with 0, 1, …, then the next lap's `start_lap`.
 
-    The first contender is the one that the others are compared with.
+    `make` makes fresh contenders; the first is the one that the others are compared with. `say` gets a line about each
+    step. `seconds` is {name: [for each part, its time in each lap]}.
     """
 
     def __init__(
-        self, name: str, workload: Workload, contenders: Sequence[Contender], say: Callable[[str], None]
+        self, name: str, workload: Workload, make: Callable[[], Sequence[Contender]], say: Callable[[str], None]
     ) -> None:
-        """Fill every contender; `say` gets a line about each step."""
-        self.name, self.workload, self.contenders, self.say = name, workload, contenders, say
-        for one in contenders:
-            say(f"{name}: {one.name} fills up, {len(workload.fill):,} operations")
-            play(one, workload.fill)
+        """Prepare a race in which nobody has played yet."""
+        self.name, self.workload, self.make, self.say = name, workload, make, say
+        self.laps = 0
+        self.contenders: Sequence[Contender] = ()
+        self.seconds: dict[str, list[list[float]]] = {}
 
-    def play_round(self, number: int) -> None:
-        """Have every contender play round `number`, and keep the seconds it took."""
-        self.say(f"{self.name}: round {number + 1} of {len(self.workload.rounds)}")
-        first = number % len(self.contenders)
+    def start_lap(self) -> None:
+        """Make fresh contenders and fill them, which is not part of the times."""
+        self.laps += 1
+        self.contenders = self.make()
+        self.say(f"{self.name}: lap {self.laps}, filling with {len(self.workload.fill):,} operations")
+        for one in self.contenders:
+            self.seconds.setdefault(one.name, [[] for _ in self.workload.parts])
+            play(one, self.workload.fill)
+
+    def play_part(self, part: int) -> None:
+        """Have every contender play a part, and keep the seconds it took."""
+        self.say(f"{self.name}: lap {self.laps}, part {part + 1} of {len(self.workload.parts)}")
+        first = (self.laps - 1 + part) % len(self.contenders)
         for one in [*self.contenders[first:], *self.contenders[:first]]:
-            one.seconds.append(play(one, self.workload.rounds[number]))
+            self.seconds[one.name][part].append(play(one, self.workload.parts[part]))
+
+    def cost(self, name: str) -> float:
+        """Return the seconds that an operation costs a contender."""
+        return sum(map(statistics.median, self.seconds[name])) / sum(map(len, self.workload.parts))
 
     def ratio(self, other: str) -> float | None:
-        """Return how many times as fast the first contender is as `other`: the median over the rounds, or None.
-
-        None says that `other` does not take part.
-        """
-        for one in self.contenders:
-            if one.name == other:
-                pairs = zip(self.contenders[0].seconds, one.seconds, strict=True)
-                return statistics.median(theirs / ours for ours, theirs in pairs)
-        return None
-
-    def cost_ratio(self, other: "Race") -> float:
-        """Return what an operation costs the first contender here, over what it costs it in another race (a median)."""
-        pairs = zip(self.contenders[0].seconds, other.contenders[0].seconds, strict=True)
-        here, there = len(self.workload.rounds[0]), len(other.workload.rounds[0])
-        return statistics.median((ours / here) / (theirs / there) for ours, theirs in pairs)
+        """Return how many times as fast the first contender is as `other`; None if that one does not take part."""
+        return self.cost(other) / self.cost(self.contenders[0].name) if other in self.seconds else None
 
     def result(self) -> dict[str, Any]:
         """Return the figures as plain data, after making sure that no contender handed out what was not free."""
         self.say(f"{self.name}: checking what each contender holds")
-        everything = [*self.workload.fill, *(op for part in self.workload.rounds for op in part)]
+        everything = [*self.workload.fill, *(op for part in self.workload.parts for op in part)]
         lengths = [self.workload.lengths[op] for op in everything if op >= 0]
         freed = [~op for op in everything if op < 0]
         held = sorted(set(range(len(lengths))).difference(freed))
@@ -93,19 +93,15 @@ class Race:
         for one in self.contenders:
             _refuse_overlaps(one, [(number, lengths[number]) for number in held])
             contenders[one.name] = {
-                "operations_per_second": len(self.workload.rounds[0]) / statistics.median(one.seconds),
+                "operations_per_second": 1 / self.cost(one.name),
                 "first_is_faster": self.ratio(one.name),
                 "allocations": len(one.slots),
                 "failed": one.slots.count(None),
                 "frees": len(freed),
                 "skipped": sum(one.slots[number] is None for number in freed),
-                "round_seconds": one.seconds,
+                "part_seconds": self.seconds[one.name],
             }
-        return {
-            "operations": sum(map(len, self.workload.rounds)),
-            "rounds": len(self.workload.rounds),
-            "contenders": contenders,
-        }
+        return {"operations": sum(map(len, self.workload.parts)), "laps": self.laps, "contenders": contenders}
 
 
 def play(one: Contender, operations: Sequence[int]) -> float:

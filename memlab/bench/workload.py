@@ -20,24 +20,24 @@ FULL_PERCENT = 70
 
 
 class Workload(NamedTuple):
-    """Operations that fill an arena, then rounds of the same number of operations that keep it that full.
+    """Operations that fill an arena, then parts of the same number of operations that keep it that full.
 
     `lengths` gives for each order how much of the arena an allocation covers, in the units that `alloc` returns.
     """
 
     fill: list[int]
-    rounds: list[list[int]]
+    parts: list[list[int]]
     lengths: list[int]
 
 
-def page_workload(pages: int, max_order: int, operations: int, rounds: int, seed: int) -> Workload:
+def page_workload(pages: int, max_order: int, operations: int, parts: int, seed: int) -> Workload:
     """Draw allocations of order 0 (half of them), 1 (a quarter), … and frees of random blocks, 70 % of `pages` held.
 
-    The rest of all orders above `max_order` is drawn as `max_order`. `operations` is the number in all rounds
+    The rest of all orders above `max_order` is drawn as `max_order`. `operations` is the number in all parts
     together. How full the arena is, and so what comes next, is read off a reference buddy that plays along: an
     allocation that finds no block there is in the workload, too. ValueError if a number is too small to make sense.
     """
-    _at_least_one(pages=pages, max_order=max_order, operations=operations, rounds=rounds)
+    _at_least_one(pages=pages, max_order=max_order, operations=operations, parts=parts)
     dice = random.Random(seed)
     buddy = SetBuddy(pages, max_order)
     target = pages * FULL_PERCENT // 100
@@ -66,16 +66,16 @@ def page_workload(pages: int, max_order: int, operations: int, rounds: int, seed
     while used < target:
         fill.append(allocate())
     churn = [allocate() if used < target or not live else free() for _ in range(operations)]
-    return Workload(fill, _split(churn, rounds), [1 << order for order in range(max_order + 1)])
+    return Workload(fill, _split(churn, parts), [1 << order for order in range(max_order + 1)])
 
 
-def slab_workload(slabs: int, size: int, operations: int, rounds: int, seed: int) -> Workload:
+def slab_workload(slabs: int, size: int, operations: int, parts: int, seed: int) -> Workload:
     """Draw a workload of objects of `size` bytes: fill `slabs` pages, free random ones down to 70 %, then churn.
 
     In the churn an allocation and a random free alternate, `operations` in all. An allocation's order is 0.
     ValueError if a number is too small to make sense.
     """
-    _at_least_one(slabs=slabs, size=size, operations=operations, rounds=rounds)
+    _at_least_one(slabs=slabs, size=size, operations=operations, parts=parts)
     dice = random.Random(seed)
     objects = slabs * (4096 // size)
     live = list(range(objects))
@@ -90,7 +90,7 @@ def slab_workload(slabs: int, size: int, operations: int, rounds: int, seed: int
             churn.append(0)
             live.append(objects)
             objects += 1
-    return Workload(fill, _split(churn, rounds), [size])
+    return Workload(fill, _split(churn, parts), [size])
 
 
 def _take_random(live: list[T], dice: random.Random) -> T:
@@ -100,10 +100,10 @@ def _take_random(live: list[T], dice: random.Random) -> T:
     return live.pop()
 
 
-def _split(operations: list[int], rounds: int) -> list[list[int]]:
-    if len(operations) % rounds:
-        raise ValueError(f"{len(operations)} operations cannot be split into {rounds} rounds of the same length.")
-    size = len(operations) // rounds
+def _split(operations: list[int], parts: int) -> list[list[int]]:
+    if len(operations) % parts:
+        raise ValueError(f"{len(operations)} operations cannot be split into {parts} parts of the same length.")
+    size = len(operations) // parts
     return [operations[at : at + size] for at in range(0, len(operations), size)]
 
 
