@@ -309,6 +309,7 @@ class Caches(Descriptors):
 
     def rebind(self) -> None:
         """Make every KmemCache follow RAM after it was restored, or after a cache was destroyed."""
+        self.know_shapes()
         for view in self._views.values():
             view.rebind()
 

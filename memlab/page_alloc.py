@@ -30,6 +30,7 @@ KERNEL: Final = GFP.KERNEL
 FLAGS: Final = buddy.flags.word - buddy.list.word
 ORDER: Final = buddy.order.word - buddy.list.word
 PAGE: Final = buddy.page.word - buddy.list.word
+LIST_TO_BUDDY: Final = 8 * buddy.list.word - BUDDY  # from the address of a list member to the mem_desc of an allocated block
 _PCP_WORDS: Final = per_cpu_pages.sizeof // 8
 
 
@@ -49,7 +50,6 @@ class PageAllocator(Zones):
         self.pcp = config.pcp
         self.pcp_at = self.stat = 0
         self._freeing = False
-        self._pages_of = {order: 1 << order for order in range(config.max_order + 1)}
         super().__init__(config, kernel_bytes, stat_bytes)
 
     # -- allocation
@@ -67,26 +67,26 @@ class PageAllocator(Zones):
             li = self._get_pages(order, gfp, self.request_zonelist(gfp, node), 0)
             return (self.w[li + PAGE] - self.V) >> 3 if li else self._nothing()
         try:
-            n = self._pages_of[order]
+            head, head_address, n = self.fast_lists[order]
         except (KeyError, TypeError):
             raise self._bad_order(order) from None
-        w, B = self.w, self.B
-        heads, free, low = self.fast
-        head = heads + 2 * order
-        li = (w[head] - B) >> 3
-        left = w[free] - n
-        if li == head or left < low:
+        w = self.w
+        first = w[head]
+        left = w[self.fast_free] - n
+        if first == head_address or left < self.fast_low:
             li = self._get_pages(order, gfp, self.kernel_zonelist, 0)
             return (w[li + PAGE] - self.V) >> 3 if li else self._nothing()
+        # the common case in line: a block of just this order, in the first zone of the zonelist
+        li = (first - self.B) >> 3
         after = w[li]
         w[head] = after
-        w[((after - B) >> 3) + 1] = B + 8 * head
-        w[free] = left
+        w[(after - self.B8) >> 3] = head_address
+        w[self.fast_free] = left
         pfn: int = (w[li + PAGE] - self.V) >> 3
         if n == 1:
-            w[self.MM + pfn] = B + 8 * li - 8 + BUDDY
+            w[self.MM + pfn] = first - LIST_TO_BUDDY
         else:
-            self._fill(pfn, n, B + 8 * li - 8 + BUDDY)
+            self._fill(pfn, n, first - LIST_TO_BUDDY)
         w[self.WORDS_TYPED] += n
         return pfn
 
@@ -165,39 +165,40 @@ class PageAllocator(Zones):
         or another descriptor, or does not exist.  Locks in Linux: zone->lock while blocks are merged, then list_lock to give descriptors back.
         Source: the email; mm/page_alloc.c (__free_one_page).
         """
+        w, MM = self.w, self.MM
         try:
-            md = self.w[self.MM + pfn] if 0 <= pfn < self.nr_pages else 0
+            md = w[MM + pfn] if 0 <= pfn < self.nr_pages else 0
         except TypeError:
             md = 0
         if md & 15 != BUDDY:
             raise self._bad_page(pfn, "freed")
-        li = ((md - self.B) >> 3) + 1
-        w = self.w
-        if w[li + PAGE] != self.V + 8 * pfn:
+        B = self.B
+        li = (md + LIST_TO_BUDDY - B) >> 3
+        if w[li + PAGE] - self.V != pfn << 3:
             raise self._bad_page(pfn, "freed")
         order = w[li + ORDER]
-        near = pfn ^ (1 << order)
-        if (near < self.nr_pages and w[self.MM + near] & 15 == FREE) or self.pcp:
-            if chain := self._free_one_page(li, pfn, order, 0):
-                self._give_back(chain)
-            return
-        # the common case in line: its buddy is in use, so there is nothing to merge
         try:
-            heads, free = self.lists_of[w[li + FLAGS]]
-        except KeyError:
-            raise self._bad_flags(li, pfn) from None
-        if order:
-            self._fill(pfn, n := 1 << order, md - BUDDY + FREE)
+            head, head_address, n, free = self.lists_of[w[li + FLAGS]][order]
+        except (KeyError, IndexError):
+            raise self._bad_buddy(li, pfn) from None
+        near = pfn ^ n
+        if near < self.nr_pages:
+            near_md = w[MM + near]
+            if near_md & 15 == FREE and w[((near_md - B) >> 3) + ORDER + 1] == order or self.pcp:
+                if chain := self._free_one_page(li, pfn, order, 0):
+                    self._give_back(chain)
+                return
+        # the common case in line: nothing to merge with
+        if n == 1:
+            w[MM + pfn] = md - BUDDY + FREE
         else:
-            n = 1
-            w[self.MM + pfn] = md - BUDDY + FREE
+            self._fill(pfn, n, md - BUDDY + FREE)
         w[self.WORDS_TYPED] += n
         w[free] += n
-        head = heads + 2 * order
         first = w[head]
         w[li] = first
-        w[li + 1] = self.B + 8 * head
-        w[head] = w[((first - self.B) >> 3) + 1] = md - BUDDY + 8
+        w[li + 1] = head_address
+        w[head] = w[(first - self.B8) >> 3] = md + LIST_TO_BUDDY
 
     def free_page(self, address: int) -> None:
         """Free one page by its virtual address (unsigned long), as get_free_page returned it.  KernelBug if it is none such."""
@@ -354,8 +355,8 @@ class PageAllocator(Zones):
         """
         w, B, V, MM = self.w, self.B, self.V, self.MM
         flags = w[li + FLAGS]
-        if flags not in self.zone_of:
-            raise self._bad_flags(li, pfn)
+        if flags not in self.zone_of or order > self.max_order:
+            raise self._bad_buddy(li, pfn)
         zone = self.zone_of[flags]
         if self.pcp and order == 0:
             return self._pcp_put(li, pfn, zone, chain)
@@ -567,8 +568,9 @@ class PageAllocator(Zones):
             return KernelBug(f"page {pfn} belongs to the {owner} at {address:#x}; it can be {done} only through its owner")
         return KernelBug(f"page {pfn} has a damaged mem_desc, {self.w[self.MM + pfn]:#x}; check() tells more")
 
-    def _bad_flags(self, li: int, pfn: int) -> KernelBug:
-        return KernelBug(f"the buddy of page {pfn} has flags {self.w[li + FLAGS]:#x}, which name no zone of this machine; check() tells more")
+    def _bad_buddy(self, li: int, pfn: int) -> KernelBug:
+        flags, order = self.w[li + FLAGS], self.w[li + ORDER]
+        return KernelBug(f"the buddy of page {pfn} is damaged: flags {flags:#x} and order {order} fit no zone of this machine; check() tells more")
 
     def _held_buddy(self, address: int) -> int:
         if not isinstance(address, int):
@@ -589,7 +591,8 @@ class PageAllocator(Zones):
         """Set what the hot path of alloc_pages keeps: the first zone's lists, count and low watermark (out of reach with per-CPU lists)."""
         super().on_cpu_changed()
         e = self.kernel_zonelist[0]
-        self.fast = e.heads, e.free, (1 << 62 if self.pcp else e.low)
+        self.fast_lists = {order: entry[:3] for order, entry in enumerate(self.lists_of[e.zone.flags])}
+        self.fast_free, self.fast_low = e.free, 1 << 62 if self.pcp else e.low
 
     def _plan_stats(self, at: int) -> None:
         """Fix where the counters are; the hottest get a name of their own."""

@@ -75,6 +75,7 @@ class Ram:
         self.PS = page_size.bit_length() - 1
         self.WS = self.PS - 3
         self.B, self.V = PAGE_OFFSET, VMEMMAP
+        self.B8 = self.B - 8  # (address - B8) >> 3: the word after the one at that address
         self.MM = mem_map_pfn << self.WS
         self.KA = nr_pages << self.WS
         self._kernel_end = (self.KA << 3) + kernel_bytes

@@ -75,6 +75,7 @@ class Slub(SlubDebug, PageAllocator):
         self._nesting = 0
         self._overflow = False
         self._ctors: dict[int, Callable[[int], object]] = {}
+        self.shape_of: dict[int, tuple[int, int, int, int]] = {}
         nodes = range(config.nodes)
         super().__init__(config, kernel_bytes, stat_bytes)
         near = config.distance
@@ -88,24 +89,25 @@ class Slub(SlubDebug, PageAllocator):
         Locks in Linux: none on the fast path (a compare-and-exchange).
         """
         w = self.w
-        p = self.percpu + w[ci + CPU_SLAB]
+        cpu_slab, link, _, _ = self.shape_of[ci]
+        p = self.percpu + cpu_slab
         obj = w[p]
         if not obj:
             return self._slab_alloc(ci, gfp, node)
-        w[p] = w[(obj - self.B + w[ci + OFFSET]) >> 3]
+        w[p] = w[(obj - link) >> 3]
         return obj
 
     def _kmem_cache_alloc_bulk(self, ci: int, n: int, gfp: int, node: int | None) -> list[int] | None:
         """Take ``n`` objects, all or nothing.  Returns their addresses or None.  Locks in Linux: as _kmem_cache_alloc."""
         w = self.w
-        link = w[ci + OFFSET] - self.B
+        cpu_slab, link, _, _ = self.shape_of[ci]
         objs: list[int] = []
         while True:
-            p = self.percpu + w[ci + CPU_SLAB]
+            p = self.percpu + cpu_slab
             obj = w[p]
             while obj and n:
                 objs.append(obj)
-                obj = w[(obj + link) >> 3]
+                obj = w[(obj - link) >> 3]
                 n -= 1
             w[p] = obj
             if not n:
@@ -242,41 +244,40 @@ class Slub(SlubDebug, PageAllocator):
 
         Locks in Linux: none into the CPU's own slab; list_lock when a slab joins or leaves the partial list.
         """
-        w, B = self.w, self.B
+        w = self.w
         try:
-            at = address - B
+            pfn = (address - self.B) >> self.PS
         except TypeError:
             raise TypeError(f"the address of an object is a whole number, not {address!r}") from None
-        pfn = at >> self.PS
         if not 0 <= pfn < self.highmem_pfn:
             raise self._bad_object(ci, address)
         md = w[self.MM + pfn]
         if md & 15 != SLAB_TYPE:
             raise self._bad_object(ci, address)
-        si = (md - B) >> 3
-        p = self.percpu + w[ci + CPU_SLAB]
+        si = (md - self.B) >> 3
+        cpu_slab, link, size, cache = self.shape_of[ci]
         c = w[si + COUNTS]
-        size = w[ci + SIZE]
-        if w[si + CACHE] - B != ci << 3 or c >= DEBUG:
+        if w[si + CACHE] != cache or c >= DEBUG:
             self._look_before_free(ci, si, address)
         elif (rel := address - w[si + VIRT]) % size or rel >= (c >> 16 & 0xFFFF) * size:
             raise self._bad_object(ci, address)
+        p = self.percpu + cpu_slab
         if w[p + 1] == md - SLAB_TYPE:
             head = w[p]
             if head == address:
                 raise self._double_free(address)
-            w[(at + w[ci + OFFSET]) >> 3] = head
+            w[(address - link) >> 3] = head
             w[p] = address
             return
         prior = w[si + FREELIST]
-        if prior == address or w[p] == address:
+        if prior == address or c >= FROZEN and address in self._cpu_heads(ci):
             raise self._double_free(address)
         c -= 1
         if not prior or c >= FROZEN or c & 0xFFFF <= 1:
-            if chain := self._slab_free(ci, si, at >> 3, 0):
+            if chain := self._slab_free(ci, si, (address - self.B) >> 3, 0):
                 self._give_back(chain)
             return
-        w[(at + w[ci + OFFSET]) >> 3] = prior
+        w[(address - link) >> 3] = prior
         w[si + FREELIST] = address
         w[si + COUNTS] = c
 
@@ -390,6 +391,7 @@ class Slub(SlubDebug, PageAllocator):
         for i in range(NR_CACHES * self.config.nodes):
             init_list_head(self, self.kn_at + i * NODE_WORDS + PARTIAL)
         self.w[self.kc_at + NR_CACHES * CACHE_WORDS + CPU_SLAB] = NR_CACHES * CPU_WORDS
+        self.know_shapes()
 
     def _new_cache(self, name: str, object_size: int, sizes: Sizes, flags: int, ctor: Callable[[int], object] | None, single_pages: bool) -> int:
         """Fill a slot of the table.  Returns ci, or 0 when all are taken."""
@@ -411,7 +413,17 @@ class Slub(SlubDebug, PageAllocator):
         view.serial = 1 + max(self.w[c + SERIAL] for c in slots)
         if ctor is not None:
             self._ctors[view.serial] = ctor
+        self.know_shapes()
         return ci
+
+    def know_shapes(self) -> None:
+        """Note what never changes while a cache lives, for the hot paths: its per-CPU word, its link, its size, its address.
+
+        The link is what to subtract from an object's address to have the byte offset in RAM of its free pointer.
+        """
+        slots = range(self.kc_at, self.kc_at + (NR_CACHES + 1) * CACHE_WORDS, CACHE_WORDS)
+        w, B = self.w, self.B
+        self.shape_of = {ci: (w[ci + CPU_SLAB], B - w[ci + OFFSET], w[ci + SIZE] or 1, B + 8 * ci) for ci in slots}
 
     # -- what bad input gets
 
@@ -420,6 +432,9 @@ class Slub(SlubDebug, PageAllocator):
         if not self._is_object(address, ci):
             raise self._bad_object(ci, address)
         self._debug_free(ci, si, address)
+
+    def _cpu_heads(self, ci: int) -> list[int]:
+        return [self.w[self.cc_at + cpu * CPU_ROW + self.w[ci + CPU_SLAB]] for cpu in range(self.config.cpus)]
 
     def _double_free(self, address: int) -> KernelBug:
         return KernelBug(f"double free: the object at {address:#x} is free already")

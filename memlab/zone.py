@@ -100,7 +100,10 @@ class Zones(Ram):
             heads, free = at + struct.free_area.word, at + struct.free_pages.word  # type: ignore[attr-defined]  # declared in a function
             self.zones.append(Zone(node, kind, start, end, flags, at, heads, free))
         self.zone_of = {z.flags: z for z in self.zones}
-        self.lists_of = {z.flags: (z.heads, z.free) for z in self.zones}  # what freeing needs
+        # what hot paths need of each free list, by the zone's flags and the order: its head's word and address, pages, the word of the count
+        self.lists_of = {
+            z.flags: [(h := z.heads + 2 * order, self.B + 8 * h, 1 << order, z.free) for order in range(c.max_order + 1)] for z in self.zones
+        }
         self.after_zones = self.KA + zones_bytes // 8
         self.cpu_node = [cpu % c.nodes for cpu in range(c.cpus)]
         self._build_zonelists(None)
