@@ -162,7 +162,7 @@ class _Checker:
                 and c.min_objects == (m.page_size << c.min_order) // c.size > 0
                 and c.offset % 8 == 0
                 and c.offset <= c.size - 8
-                and c.red_left_pad + c.inuse <= c.size
+                and c.object_size <= c.inuse <= c.size - c.red_left_pad
                 and c.node == self.B + 8 * m.kn_at + i * m.config.nodes * structs.kmem_cache_node.sizeof
                 and c.cpu_slab == i * CPU_WORDS
                 and c.own == (address == self.B + 8 * m.KC_SLAB)
@@ -206,7 +206,12 @@ class _Checker:
         counts: dict[int, int] = {}
         for address, pfn in first.items():
             if not self.in_lowmem(address):
-                self.say("page-desc", f"the mem_desc of page {pfn} names a slab at {address:#x}, where no struct slab can be", m.pfn_to_page(pfn), address)
+                self.say(
+                    "page-desc",
+                    f"the mem_desc of page {pfn} names a slab at {address:#x}, where no struct slab can be",
+                    m.pfn_to_page(pfn),
+                    address,
+                )
                 continue
             if pfn >= m.highmem_pfn:
                 self.say("slab-lowmem", f"page {pfn} is HIGHMEM, but the slab {address:#x} claims it", address)
@@ -223,7 +228,9 @@ class _Checker:
         m, s = self.m, structs.slab(self.m, address)
         c = self.caches.get(s.slab_cache)
         if c is None:
-            self.say("slab-cache", f"the slab {address:#x} of page {pfn} names the cache {s.slab_cache:#x}, which is no live cache", address)
+            self.say(
+                "slab-cache", f"the slab {address:#x} of page {pfn} names the cache {s.slab_cache:#x}, which is no live cache", address
+            )
             return
         node = s.flags >> NODE_SHIFT & 0xFF
         counts[c.node + node * structs.kmem_cache_node.sizeof] = counts.get(c.node + node * structs.kmem_cache_node.sizeof, 0) + 1
@@ -235,18 +242,37 @@ class _Checker:
             rule = "slab-objects" if s.order <= m.max_order and s.order in (c.order, c.min_order) else "slab-order"
             self.say(rule, f"the slab {address:#x} of {c.name} says order {s.order} and {s.objects} objects; {fit} fit", address)
             return
+        if pfn + (1 << s.order) > m.highmem_pfn:
+            self.say(
+                "slab-lowmem",
+                f"the slab {address:#x} of {c.name} says order {s.order}: from page {pfn} on, that is more than lowmem has",
+                address,
+            )
+            return
         if s.order not in (c.order, c.min_order):
-            self.say("slab-order", f"the slab {address:#x} is of order {s.order}; those of {c.name} are of order {c.order} or {c.min_order}", address)
+            self.say(
+                "slab-order",
+                f"the slab {address:#x} is of order {s.order}; those of {c.name} are of order {c.order} or {c.min_order}",
+                address,
+            )
         if bool(s.frozen) != (address in self.cpu_slabs) or s.frozen > 1:
             kind = "frozen, but no CPU's" if s.frozen else "a CPU's, but not frozen"
             self.say("slab-frozen", f"the slab {address:#x} of {c.name} is {kind}", address)
         if bool(s.debug) != bool(c.flags & SLAB.DEBUG):
-            self.say("slab-frozen", f"the slab {address:#x} of {c.name} has the debug mark {s.debug}, which its cache's flags do not give", address)
+            self.say(
+                "slab-frozen",
+                f"the slab {address:#x} of {c.name} has the debug mark {s.debug}, which its cache's flags do not give",
+                address,
+            )
         free, end = self.freelist(s.freelist, c, s)
         if end:
             self.say("slab-freelist", f"the freelist of the slab {address:#x} of {c.name} {end}", address)
         if s.inuse != s.objects - len(free) and not end:
-            self.say("slab-inuse", f"the slab {address:#x} of {c.name} says {s.inuse} in use, but {len(free)} of its {s.objects} objects are free", address)
+            self.say(
+                "slab-inuse",
+                f"the slab {address:#x} of {c.name} says {s.inuse} in use, but {len(free)} of its {s.objects} objects are free",
+                address,
+            )
         cpu = self.cpu_slabs.get(address, [])
         if set(free) & set(cpu):
             self.say("cpu-freelist", f"objects of the slab {address:#x} of {c.name} are on its own freelist and on a CPU's", address)
@@ -330,11 +356,18 @@ class _Checker:
                 self.say("slab-leak", f"the struct slab {slab:#x} is allocated, but no page's mem_desc names it", slab)
         for slab, s in self.slabs.items():
             if slab not in structs_slab:
-                self.say("slab-place", f"the slab {slab:#x} of {s.cache.name} is described by what is no live object of kmem_cache_slab", slab)
+                self.say(
+                    "slab-place", f"the slab {slab:#x} of {s.cache.name} is described by what is no live object of kmem_cache_slab", slab
+                )
             if self.is_live_buddy(s.view.buddy):
                 b = structs.buddy(m, s.view.buddy)
                 if b.page != m.pfn_to_page(s.pfn):
-                    self.say("slab-buddy", f"the slab {slab:#x} of {s.cache.name} names the buddy {b.address:#x}, which is of another block", slab, b.address)
+                    self.say(
+                        "slab-buddy",
+                        f"the slab {slab:#x} of {s.cache.name} names the buddy {b.address:#x}, which is of another block",
+                        slab,
+                        b.address,
+                    )
                     continue
                 if b.order != s.view.order:
                     self.say("slab-order", f"the slab {slab:#x} says order {s.view.order}, and its buddy {b.order}", slab, b.address)
@@ -354,7 +387,7 @@ class _Checker:
                 if user == "vmalloc":
                     self.look_at_vmalloc(structs.vmalloc(m, address))
                     continue
-                buddy = view.buddy  # type: ignore[attr-defined]
+                buddy = view.buddy
                 if not self.is_live_buddy(buddy):
                     self.say("user-buddy", f"the {user} {address:#x} names {buddy:#x}, which is no live struct buddy", address)
                     continue
@@ -363,7 +396,9 @@ class _Checker:
                 if b.order != view.order or not 0 <= pfn < m.nr_pages or self.words[pfn] != address | kind:  # type: ignore[attr-defined]
                     pages = [p for p, word in enumerate(self.words) if word == address | kind]
                     rule = "user-buddy" if pages else "user-leak"
-                    self.say(rule, f"the {user} {address:#x} names the buddy {buddy:#x}, whose pages are not described by it", address, buddy)
+                    self.say(
+                        rule, f"the {user} {address:#x} names the buddy {buddy:#x}, whose pages are not described by it", address, buddy
+                    )
                     continue
                 self.holders[buddy] = address | kind
 
@@ -394,19 +429,37 @@ class _Checker:
         m = self.m
         for z in m.zones:
             view = m.zone_view(z)
-            told = (view.name, view.flags, view.start_pfn, view.end_pfn)  # type: ignore[attr-defined]
+            told = (view.name, view.flags, view.start_pfn, view.end_pfn)
             if told != (z.name, z.flags, z.start, z.end):
-                self.say("zone-shape", f"the zone {z.name} of node {z.node} says {told}, and was booted as {(z.name, z.flags, z.start, z.end)}", view.address)
+                self.say(
+                    "zone-shape",
+                    f"the zone {z.name} of node {z.node} says {told}, and was booted as {(z.name, z.flags, z.start, z.end)}",
+                    view.address,
+                )
             edge = m.mem_map_pfn + m.mem_map_pages
             reserved = max(0, min(z.end, edge) - max(z.start, m.mem_map_pfn)) + (z.start == 0 < m.mem_map_pfn)
-            if view.managed_pages != z.end - z.start - reserved:  # type: ignore[attr-defined]
-                self.say("zone-managed", f"the zone {z.name} of node {z.node} says {view.managed_pages} managed pages of {z.end - z.start}", view.address)  # type: ignore[attr-defined]
-            marks = view.watermark  # type: ignore[attr-defined]
+            if view.managed_pages != z.end - z.start - reserved:
+                self.say(
+                    "zone-managed",
+                    f"the zone {z.name} of node {z.node} says {view.managed_pages} managed pages of {z.end - z.start}",
+                    view.address,
+                )
+            marks = view.watermark
             if list(marks) != sorted(marks):
-                self.say("zone-watermarks", f"the watermarks of zone {z.name} on node {z.node} are {marks}: min, low, high must rise", view.address)
-            total = sum(self.look_at_free_list(z.name, z.flags, order, self.B + 8 * (z.heads + 2 * order)) for order in range(m.max_order + 1))
-            if total != view.free_pages:  # type: ignore[attr-defined]
-                self.say("zone-free-count", f"zone {z.name} of node {z.node} says {view.free_pages} free pages; its lists hold {total}", view.address)  # type: ignore[attr-defined]
+                self.say(
+                    "zone-watermarks",
+                    f"the watermarks of zone {z.name} on node {z.node} are {marks}: min, low, high must rise",
+                    view.address,
+                )
+            total = sum(
+                self.look_at_free_list(z.name, z.flags, order, self.B + 8 * (z.heads + 2 * order)) for order in range(m.max_order + 1)
+            )
+            if total != view.free_pages:
+                self.say(
+                    "zone-free-count",
+                    f"zone {z.name} of node {z.node} says {view.free_pages} free pages; its lists hold {total}",
+                    view.address,
+                )
 
     def look_at_free_list(self, name: str, flags: int, order: int, head: int) -> int:
         total = 0
@@ -416,7 +469,12 @@ class _Checker:
                 self.say(rule, f"the free list of order {order} of zone {name} {entry}", head)
                 break
             if not self.is_live_buddy(buddy):
-                self.say("free-list-link", f"the free list of order {order} of zone {name} leads to {buddy:#x}, which is no live struct buddy", head, buddy)
+                self.say(
+                    "free-list-link",
+                    f"the free list of order {order} of zone {name} leads to {buddy:#x}, which is no live struct buddy",
+                    head,
+                    buddy,
+                )
                 break
             b = structs.buddy(self.m, buddy)
             if buddy in self.on_list:
@@ -426,7 +484,11 @@ class _Checker:
             if b.order != order:
                 self.say("free-list-order", f"the buddy {buddy:#x} of order {b.order} is on the free list of order {order}", buddy)
             if b.flags != flags:
-                self.say("free-list-zone", f"the buddy {buddy:#x} with flags {b.flags:#x} is on a free list of zone {name}, whose flags are {flags:#x}", buddy)
+                self.say(
+                    "free-list-zone",
+                    f"the buddy {buddy:#x} with flags {b.flags:#x} is on a free list of zone {name}, whose flags are {flags:#x}",
+                    buddy,
+                )
             total += 1 << order
         return total
 
@@ -472,7 +534,11 @@ class _Checker:
                 continue
             expected = self.expected(address, b, pfn)
             if not expected:
-                self.say("buddy-leak", f"the buddy {address:#x} is allocated, but is on no list, and neither pages nor a descriptor name it", address)
+                self.say(
+                    "buddy-leak",
+                    f"the buddy {address:#x} is allocated, but is on no list, and neither pages nor a descriptor name it",
+                    address,
+                )
                 continue
             self.look_at_block(b, pfn, expected)
             if expected & 15 == MemType.FREE and self.on_list.get(address) == "free":
@@ -480,7 +546,11 @@ class _Checker:
         for pfn, order in free_at.items():
             other = pfn ^ (1 << order)
             if pfn < other and order < m.max_order and free_at.get(other) == order and self.zone_flags(pfn) == self.zone_flags(other):
-                self.say("free-block-merged", f"the free buddies at pages {pfn} and {other}, both of order {order}, were not merged", m.pfn_to_page(pfn))
+                self.say(
+                    "free-block-merged",
+                    f"the free buddies at pages {pfn} and {other}, both of order {order}, were not merged",
+                    m.pfn_to_page(pfn),
+                )
 
     def expected(self, address: int, b: structs.buddy, pfn: int) -> int:
         """Return the mem_desc word that the pages of a live buddy's block should have; 0 if the buddy describes nothing."""
@@ -500,10 +570,18 @@ class _Checker:
     def look_at_block(self, b: structs.buddy, pfn: int, expected: int) -> None:
         m, n = self.m, 1 << b.order
         if pfn % n:
-            self.say("buddy-alignment", f"the buddy {b.address:#x} of order {b.order} starts at page {pfn}, which is no multiple of {n}", b.address)
+            self.say(
+                "buddy-alignment",
+                f"the buddy {b.address:#x} of order {b.order} starts at page {pfn}, which is no multiple of {n}",
+                b.address,
+            )
         first, last = self.zone_flags(pfn), self.zone_flags(pfn + n - 1)
         if first != last or b.flags & ~(HELD | PCP) != first:
-            self.say("buddy-zone", f"the buddy {b.address:#x} has flags {b.flags:#x}; its block is in zones with flags {first:#x} and {last:#x}", b.address)
+            self.say(
+                "buddy-zone",
+                f"the buddy {b.address:#x} has flags {b.flags:#x}; its block is in zones with flags {first:#x} and {last:#x}",
+                b.address,
+            )
         wrong = [p for p in range(pfn, pfn + n) if self.words[p] != expected]
         if wrong:
             rest = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
@@ -514,7 +592,9 @@ class _Checker:
             )
         for p in range(pfn, pfn + n):
             if p in self.owner:
-                self.say("page-two-owners", f"page {p} belongs to the buddies {self.owner[p]:#x} and {b.address:#x}", self.owner[p], b.address)
+                self.say(
+                    "page-two-owners", f"page {p} belongs to the buddies {self.owner[p]:#x} and {b.address:#x}", self.owner[p], b.address
+                )
                 break
             self.owner[p] = b.address
 
@@ -543,6 +623,11 @@ class _Checker:
                 if word & ~15 not in live.get(MemType(kind), ()):
                     what = f"{MemType(kind).name.lower()} at {word & ~15:#x}, where no such live descriptor is"
                     self.say("page-desc", f"the mem_desc of page {pfn} names the {what}", page, word & ~15)
+                home = ((word & ~15) - self.B) >> m.PS
+                if 0 <= home < m.highmem_pfn and self.words[home] & 15 == MemType.FREE:
+                    self.say(
+                        "desc-in-free-page", f"the descriptor {word & ~15:#x} of page {pfn} lies in page {home}, which is free", word & ~15
+                    )
             if pfn not in self.owner:
                 self.say("page-no-owner", f"page {pfn} belongs to no block", page)
         for name in ("kmem_cache_buddy", "kmem_cache_slab", *(struct.struct for struct, _ in USERS.values())):
@@ -584,5 +669,3 @@ class _Checker:
 
     def zone_flags(self, pfn: int) -> int:
         return next(z.flags for z in self.m.zones if z.start <= pfn < z.end)
-
-

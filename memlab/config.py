@@ -77,7 +77,9 @@ def make_config(
     if total == 0:
         raise ValueError(f"memory is at least a few pages of {size} bytes, not 0")
     if not 1 <= _int(max_order, "max_order") < size // buddy.sizeof:
-        raise ValueError(f"max_order is 1 to {size // buddy.sizeof - 1}: a page of {size} bytes must hold more than max_order descriptors; not {max_order}")
+        raise ValueError(
+            f"max_order is 1 to {size // buddy.sizeof - 1}: a page of {size} bytes must hold more than max_order descriptors; not {max_order}"
+        )
     if not 1 <= _int(nodes, "nodes") <= min(64, total // size):
         raise ValueError(f"nodes is 1 to 64, and each needs memory; not {nodes}")
     if not 1 <= _int(cpus, "cpus") <= 64:
@@ -113,12 +115,14 @@ def _int(value: object, what: str) -> int:
 def _watermarks(value: object, memory: int) -> Watermarks:
     if value is ...:
         return "linux" if memory >= 4 << 20 else None
-    if value is None or value == "linux":
-        return value  # type: ignore[return-value]  # narrowed by the comparison, which mypy does not follow
+    if value is None:
+        return None
+    if value == "linux":
+        return "linux"
     if isinstance(value, (tuple, list)) and len(value) == 3:
-        low_to_high = tuple(_int(v, "a watermark") for v in value)
-        if 0 <= low_to_high[0] <= low_to_high[1] <= low_to_high[2]:
-            return low_to_high
+        least, low, high = (_int(v, "a watermark") for v in value)
+        if 0 <= least <= low <= high:
+            return least, low, high
     raise ValueError(f'watermarks is "linux", None or (min, low, high) in pages and in that order, not {value!r}')
 
 

@@ -15,12 +15,13 @@ Sources: the email (alloc_slab_page, __alloc_slab); mm/slub.c for the names.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from .gfp import GFP, NESTED_STRIP
 from .list_head import list_replace
 from .memdesc import MemType
-from .page_alloc import BUDDY, FLAGS, FREE, ORDER, PAGE
+from .page_bugs import BUDDY, FLAGS, FREE, ORDER, PAGE
 from .slub import (
     CACHE,
     CACHE_WORDS,
@@ -115,7 +116,8 @@ class Descriptors(Slub):
 
     def _carve(self, gfp: int, node: int | None, desc: int) -> tuple[int, int]:
         """Get a page for kmem_cache_buddy without calling anything that allocates: an order-0 page as it is, or the first page of the
-        smallest block, which then holds the buddies of the block's parts.  Returns (li, buddies used on it) or (0, 0)."""
+        smallest block, which then holds the buddies of the block's parts.  Returns (li, buddies used on it) or (0, 0).
+        """
         found = self._smallest_or_reclaim(gfp, node)
         if found is None:
             return 0, 0
@@ -198,19 +200,21 @@ class Descriptors(Slub):
         for si in empty:
             if chain := self._discard(ci, si, 0):
                 self._give_back(chain)
-        self._sort_partial(ci)
         if self.bounded and ci in (self.KC_BUDDY, self.KC_SLAB):
-            while any(self._evacuate(ci, si) for si in sorted(self._partial_slabs(ci), key=self._inuse)):
-                self._sort_partial(ci)
+            # from the top of memory down, into the lowest pages: what stays then splits no high-order block that another place would spare
+            self._sort_partial(ci, lambda si: w[si + VIRT])
+            while any(self._evacuate(ci, si) for si in reversed(self._partial_slabs(ci))):
+                self._sort_partial(ci, lambda si: w[si + VIRT])
+        self._sort_partial(ci, lambda si: -self._inuse(si))
         return before - sum(w[ni + NR_SLABS] for ni in self._nodes(ci))
 
     def _inuse(self, si: int) -> int:
         return self.w[si + COUNTS] & 0xFFFF
 
-    def _sort_partial(self, ci: int) -> None:
+    def _sort_partial(self, ci: int, key: Callable[[int], int]) -> None:
         for ni in self._nodes(ci):
             slabs = [si for si in self._partial_slabs(ci) if self._node_of(ci, si) == ni]
-            for si in sorted(slabs, key=self._inuse, reverse=True):
+            for si in sorted(slabs, key=key):
                 self._remove_partial(si, ni)
                 self._add_partial(si, ni)
 
@@ -333,10 +337,12 @@ class Descriptors(Slub):
         """Allocate a descriptor while free memory is being added.  ValueError when there is too little."""
         address = self._kmem_cache_alloc(self.KC_BUDDY, GFP.KERNEL, node)
         if not address:
-            raise ValueError(
-                f"{self.config.memory} bytes of memory, {self.highmem_pfn * self.page_size} of them lowmem, are too little to boot: "
-                "the descriptors do not fit; give a few pages more, or less HIGHMEM"
-            )
+            raise self._too_little()
         self._count(buddies_allocated=1)
         return ((address - self.B) >> 3) + buddy.list.word
 
+    def _too_little(self) -> ValueError:
+        return ValueError(
+            f"{self.config.memory} bytes of memory, {self.highmem_pfn * self.page_size} of them lowmem, are too little to boot: "
+            "the descriptors do not fit; give a few pages more, or less HIGHMEM"
+        )

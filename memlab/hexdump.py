@@ -63,7 +63,9 @@ def hexdump(m: Machine, address: int, n: int = 64) -> str:
         at = first + i
         place = whatis(m, at)
         label = place.struct.labels().get(at - place.start, "") if place.struct else ""
-        where = f"{place.name} + {at - place.start:#x}" if not place.struct else f"{place.name}.{label}" if label else f"{place.name} (padding)"
+        where = (
+            f"{place.name} + {at - place.start:#x}" if not place.struct else f"{place.name}.{label}" if label else f"{place.name} (padding)"
+        )
         shown = where if place.name != before else (f".{label}" if label else "(padding)") if place.struct else ""
         rows.append(f"{at:#018x}  {int.from_bytes(data[i : i + 8], 'little'):016x}  {shown}".rstrip())
         before = place.name

@@ -15,7 +15,8 @@ from . import gfp as gfp_flags
 from .descriptors import Descriptors
 from .gfp import GFP
 from .memdesc import MemType
-from .page_alloc import BUDDY, KERNEL, ORDER, PAGE
+from .page_alloc import KERNEL
+from .page_bugs import BUDDY, ORDER, PAGE
 from .ram import KernelBug
 from .slub import CACHE_WORDS, CPU_ROW, SERIAL
 from .slub_size import ALL_FLAGS, MAX_OBJECTS, calculate_sizes, get_order
@@ -62,9 +63,10 @@ class KmemCache:
 
         ``gfp``: gfp_t.  ValueError or TypeError for bad flags; KernelBug if the cache was destroyed.  Source: mm/slub.c (kmem_cache_alloc).
         """
-        if gfp != KERNEL:
-            self._check(gfp)
         m = self.machine
+        if gfp == KERNEL:
+            return m._kmem_cache_alloc(self._ci, gfp, None) or m._nothing()
+        self._check(gfp)
         obj = m._kmem_cache_alloc(self._ci, gfp, None)
         if not obj:
             return m._nothing()
@@ -137,7 +139,9 @@ class KmemCache:
     def _check(self, gfp: int) -> None:
         gfp_flags.check(gfp)
         if gfp & _NO_OBJECT_FLAGS:
-            raise ValueError(f"objects live in lowmem of the cache's zone: {GFP.show(gfp & _NO_OBJECT_FLAGS)} is for pages (or see SLAB.CACHE_DMA)")
+            raise ValueError(
+                f"objects live in lowmem of the cache's zone: {GFP.show(gfp & _NO_OBJECT_FLAGS)} is for pages (or see SLAB.CACHE_DMA)"
+            )
         if gfp & GFP.ZERO and self.struct.ctor:
             raise ValueError(f"__GFP_ZERO would undo what the constructor of {self.name} did; allocate without it")
 
@@ -185,7 +189,9 @@ class DescriptorCache(KmemCache):
         if isinstance(address, int) and m._is_object(address, self._ci):
             oi = (address - m.B) >> 3
             if m.w[oi] != HELD or m.w[oi + 3] or m.w[oi + 4]:
-                raise KernelBug(f"the descriptor at {address:#x} of {self.name} was not allocated through this cache's alloc; it goes when its block goes")
+                raise KernelBug(
+                    f"the descriptor at {address:#x} of {self.name} was not allocated through this cache's alloc; it goes when its block goes"
+                )
 
 
 class Caches(Descriptors):
@@ -223,8 +229,10 @@ class Caches(Descriptors):
         if ctor is not None and not callable(ctor):
             raise TypeError(f"ctor is a function that is called with an object's address, not {ctor!r}")
         sizes = calculate_sizes(size, align, flags, ctor is not None)
-        if sizes.size > largest or largest // sizes.size > MAX_OBJECTS and get_order(sizes.size, self.page_size) > self.max_order:
-            raise ValueError(f"with its red zones and alignment an object takes {sizes.size} bytes, more than the largest block of {largest}")
+        if sizes.size > largest or (largest // sizes.size > MAX_OBJECTS and get_order(sizes.size, self.page_size) > self.max_order):
+            raise ValueError(
+                f"with its red zones and alignment an object takes {sizes.size} bytes, more than the largest block of {largest}"
+            )
         ci = self._new_cache(name, size, sizes, flags, ctor, single_pages=False)
         return self._view(ci) if ci else None
 
@@ -265,7 +273,9 @@ class Caches(Descriptors):
         li = ((md - self.B) >> 3) + 1
         if md & 15 == BUDDY and self.w[li + PAGE] == self.V + 8 * pfn:
             if address & (self.page_size - 1) or self.page_size << self.w[li + ORDER] <= self._kmalloc_classes[-1][0]:
-                raise KernelBug(f"{address:#x} was not returned by kmalloc: its page {pfn} is a block of order {self.w[li + ORDER]} of its own")
+                raise KernelBug(
+                    f"{address:#x} was not returned by kmalloc: its page {pfn} is a block of order {self.w[li + ORDER]} of its own"
+                )
         self.free_pages(pfn)
 
     def slabinfo(self) -> list[dict[str, int | str]]:

@@ -19,19 +19,14 @@ from .config import Config, make_config
 from .hexdump import Place, hexdump, whatis
 from .layout import Struct
 from .memdesc import MemDesc, untag
-from .ram import Snapshot
+from .ram import KernelBug, Snapshot
 from .slub import CPU_ROW, CPU_WORDS
 from .slub_size import calculate_sizes
 from .trace import TRACE_POINTS, Fault, Probes, Trace
 from .users import Users
 from .zone import ZoneType, plan_zones
 
-_CHANGING: Final = (
-    "alloc_pages alloc_pages_bulk get_free_page alloc_pages_desc alloc_pages_node_desc split_page free_pages free_page free_pages_desc "
-    "drain_all_pages kmem_cache_create _kmem_cache_destroy _kmem_cache_alloc _kmem_cache_alloc_bulk _kmem_cache_free _kmem_cache_free_bulk "
-    "_shrink shrink kmalloc kfree folio_alloc folio_put anonmem_alloc anonmem_put filemem_alloc filemem_put pgtable_alloc pgtable_put vmalloc "
-    "vfree write"
-).split()
+_CHANGING: Final = ["alloc_pages", "alloc_pages_bulk", "get_free_page", "alloc_pages_desc", "alloc_pages_node_desc", "split_page", "free_pages", "free_page", "free_pages_desc", "drain_all_pages", "kmem_cache_create", "_kmem_cache_destroy", "_kmem_cache_alloc", "_kmem_cache_alloc_bulk", "_kmem_cache_free", "_kmem_cache_free_bulk", "_shrink", "shrink", "kmalloc", "kfree", "folio_alloc", "folio_put", "anonmem_alloc", "anonmem_put", "filemem_alloc", "filemem_put", "pgtable_alloc", "pgtable_put", "vmalloc", "vfree", "write"]
 
 
 class Stats(dict[str, int]):
@@ -102,7 +97,7 @@ class Machine(Users):
         """Return the view of the struct slab at ``address``.  ValueError if that is no place for one."""
         return structs.slab(self, self._aligned(address))
 
-    def zone(self, node: int = 0, name: str = "Normal") -> Struct:
+    def zone(self, node: int = 0, name: str = "Normal") -> Any:
         """Return the view of a zone.  ValueError if the machine has no such zone."""
         for z in self.zones:
             if (z.node, z.name) == (node, name):
@@ -221,7 +216,6 @@ class Machine(Users):
         self._views = {}
         stat_bytes = structs.vm_stat.sizeof
         super().__init__(c, 8 + sum(struct.sizeof * count for _, struct, count in sizes), stat_bytes)
-        self.kernel_tables: list[tuple[str, type[Struct], int, int]] = []
         tables: list[tuple[str, int, type[Struct], int]] = [("zone", self.KA, structs.zone(c.max_order), zones)]
         at = self.after_zones + (self.after_zones & 1)  # descriptors are aligned to 16 bytes
         for name, struct, count in sizes:
@@ -229,7 +223,7 @@ class Machine(Users):
                 at = (self._kernel_end - stat_bytes) >> 3  # last, so that it is easily left out of comparisons
             tables.append((name, at, struct, count))
             at += struct.sizeof // 8 * count
-        self.kernel_tables = tables
+        self.kernel_tables = tables  # (name, first word, struct, rows)
         where = {name: start for name, start, _, _ in tables}
         self.static_at, self.kc_at, self.kn_at = where["static_buddy"], where["kmem_cache"], where["kmem_cache_node"]
         self.cc_at, self.pcp_at = where["kmem_cache_cpu"], where["per_cpu_pages"]
@@ -263,8 +257,9 @@ class Machine(Users):
             self.zone_view(z).managed_pages = sum(1 << order for zone, _, order in blocks if zone is z)
         lowmem = [b for b in blocks if b[0].type is not ZoneType.HIGHMEM]
         first = max(lowmem, key=lambda b: b[2], default=None)
-        if first is not None:
-            self.add_free_block(*first, self.static_at + structs.buddy.list.word)
+        if first is None or first[2] < 1:
+            raise self._too_little()
+        self.add_free_block(*first, self.static_at + structs.buddy.list.word)
         for block in lowmem + [b for b in blocks if b[0].type is ZoneType.HIGHMEM]:
             if block is not first:
                 self.add_free_block(*block, self._boot_descriptor(block[0].node))
@@ -327,8 +322,6 @@ class Machine(Users):
         """Return the kernel's NULL, unless the reason for it is that the call chain outgrew the kernel's stack."""
         if self._overflow:
             self._overflow = False
-            from .ram import KernelBug
-
             raise KernelBug(
                 f"kernel stack overflow: this allocation nested deeper than {self.frame_limit} call frames; all of it was unmade. "
                 'The design "bounded" does not nest so'

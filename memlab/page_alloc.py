@@ -1,7 +1,7 @@
 """The page allocator: free lists of buddies whose ``struct buddy`` lives elsewhere in RAM.
 
 Used by SLUB, the users of descriptors and, through Machine, by everybody.  It needs descriptors to split a block, so it calls SLUB, which
-calls it: descriptors.py holds what makes that end.  Imports zone, gfp, memdesc, ram and structs.
+calls it: descriptors.py holds what makes that end.  Imports pcp and below.
 
 Conventions of the hot paths: ``li`` is the word index of a buddy's ``list`` member; the other members are found from there.
 A free block of order k is on its zone's list k, and the mem_desc of all its 2^k pages names its buddy.
@@ -19,36 +19,27 @@ from .config import Config
 from .gfp import GFP, NESTED_STRIP
 from .list_head import list_add_tail, list_for_each
 from .memdesc import MemType
+from .page_bugs import BUDDY, FLAGS, FREE, ORDER, PAGE
+from .pcp import PerCpuPages
 from .ram import KernelBug
-from .structs import HELD, PCP, buddy, per_cpu_pages, vm_stat
-from .zone import Entry, Zone, Zonelist, Zones
+from .structs import HELD, buddy, vm_stat
+from .zone import Entry, Zone, Zonelist
 
-FREE: Final = int(MemType.FREE)
-BUDDY: Final = int(MemType.BUDDY)
 KERNEL: Final = GFP.KERNEL
-# members of struct buddy, in words from its list member
-FLAGS: Final = buddy.flags.word - buddy.list.word
-ORDER: Final = buddy.order.word - buddy.list.word
-PAGE: Final = buddy.page.word - buddy.list.word
 LIST_TO_BUDDY: Final = 8 * buddy.list.word - BUDDY  # from the address of a list member to the mem_desc of an allocated block
-_PCP_WORDS: Final = per_cpu_pages.sizeof // 8
 
 
-class PageAllocator(Zones):
+class PageAllocator(PerCpuPages):
     """Zones with alloc_pages, free_pages and their kin.  ``stat`` is the word index of the counters."""
 
     if TYPE_CHECKING:  # what the layers above provide
 
-        KC_BUDDY: int
-
         def _kmem_cache_alloc(self, ci: int, gfp: int, node: int | None) -> int: ...
         def _kmem_cache_alloc_bulk(self, ci: int, n: int, gfp: int, node: int | None) -> list[int] | None: ...
-        def _give_back(self, chain: int) -> None: ...
         def _nothing(self) -> None: ...
 
     def __init__(self, config: Config, kernel_bytes: int, stat_bytes: int) -> None:
-        self.pcp = config.pcp
-        self.pcp_at = self.stat = 0
+        self.stat = 0
         self._freeing = False
         super().__init__(config, kernel_bytes, stat_bytes)
 
@@ -127,7 +118,9 @@ class PageAllocator(Zones):
         if not isinstance(desc, int):
             raise TypeError(f"desc is a mem_desc word, a whole number, not {desc!r}")
         if memdesc.untag(desc).type in (MemType.NONE, MemType.FREE, MemType.BUDDY):
-            raise ValueError(f"desc {desc:#x} must name a descriptor of yours, of a type from SLAB on; the page allocator makes the buddies itself")
+            raise ValueError(
+                f"desc {desc:#x} must name a descriptor of yours, of a type from SLAB on; the page allocator makes the buddies itself"
+            )
         li = self._alloc_pages(order, gfp, node, desc)
         if not li:
             return self._nothing()
@@ -184,7 +177,7 @@ class PageAllocator(Zones):
         near = pfn ^ n
         if near < self.nr_pages:
             near_md = w[MM + near]
-            if near_md & 15 == FREE and w[((near_md - B) >> 3) + ORDER + 1] == order or self.pcp:
+            if (near_md & 15 == FREE and w[((near_md - B) >> 3) + ORDER + 1] == order) or self.pcp:
                 if chain := self._free_one_page(li, pfn, order, 0):
                     self._give_back(chain)
                 return
@@ -229,12 +222,6 @@ class PageAllocator(Zones):
             (z.node, z.name): [sum(1 for _ in list_for_each(self, z.heads + 2 * order)) for order in range(self.max_order + 1)]
             for z in self.zones
         }
-
-    def drain_all_pages(self) -> None:
-        """Give all per-CPU free pages back to the free lists.  Locks in Linux: pcp->lock, then zone->lock."""
-        for i in range(len(self.zones) * self.config.cpus if self.pcp else 0):
-            if chain := self._drain(self.pcp_at + i * _PCP_WORDS, 1 << 62, 0):
-                self._give_back(chain)
 
     # -- the work behind it, for the layers above too
 
@@ -439,153 +426,6 @@ class PageAllocator(Zones):
         """
         zonelist = self.request_zonelist(gfp & ~GFP.HIGHMEM, node)
         return self._find(0, gfp, zonelist)
-
-    # -- per-CPU page lists
-
-    def _pcp_of(self, zone: Zone) -> int:
-        return self.pcp_at + (self.cpu * len(self.zones) + self.zones.index(zone)) * _PCP_WORDS
-
-    def _pcp_batch(self, zone: Zone) -> int:
-        return max(1, min(63, (zone.end - zone.start) >> 10))
-
-    def _pcp_get(self, gfp: int, zonelist: Zonelist) -> int:
-        """Take a page from this CPU's lists, refilled with single pages that need no split.  Returns li, or 0."""
-        w, B = self.w, self.B
-        for e in zonelist:
-            at = self._pcp_of(e.zone)
-            if w[at] == 0 and w[e.free] - 1 >= e.low:
-                self._pcp_refill(e, at)
-            if w[at]:
-                li = (w[at + 1] - B) >> 3
-                self._pcp_unlink(li, at)
-                return li
-            if w[e.free] - 1 >= e.low:
-                return 0  # this zone is to give a page, by a split
-        return 0
-
-    def _pcp_refill(self, e: Entry, at: int) -> None:
-        w, B = self.w, self.B
-        for _ in range(self._pcp_batch(e.zone)):
-            li = (w[e.heads] - B) >> 3
-            if li == e.heads:
-                return
-            after = w[li]
-            w[e.heads] = after
-            w[((after - B) >> 3) + 1] = B + 8 * e.heads
-            w[e.free] -= 1
-            self._pcp_link(li, at)
-
-    def _pcp_put(self, li: int, pfn: int, zone: Zone, chain: int) -> int:
-        """Keep a freed page on this CPU's list; drain a batch when it holds more than six."""
-        w = self.w
-        w[self.MM + pfn] = self.B + 8 * li - 8 + FREE
-        w[self.WORDS_TYPED] += 1
-        at, batch = self._pcp_of(zone), self._pcp_batch(zone)
-        self._pcp_link(li, at)
-        return self._drain(at, batch, chain) if w[at] > 6 * batch else chain
-
-    def _pcp_link(self, li: int, at: int) -> None:
-        w, B = self.w, self.B
-        first = w[at + 1]
-        w[li], w[li + 1] = first, B + 8 * (at + 1)
-        w[at + 1] = w[((first - B) >> 3) + 1] = B + 8 * li
-        w[li + FLAGS] |= PCP
-        w[at] += 1
-
-    def _pcp_unlink(self, li: int, at: int) -> None:
-        w, B = self.w, self.B
-        after, before = w[li], w[li + 1]
-        w[(before - B) >> 3] = after
-        w[((after - B) >> 3) + 1] = before
-        w[li + FLAGS] &= ~PCP
-        w[at] -= 1
-
-    def _drain(self, at: int, n: int, chain: int) -> int:
-        """Move up to ``n`` pages, the longest unused first, from a per-CPU list to the free lists; extends ``chain``."""
-        w, B = self.w, self.B
-        self.pcp = False  # _free_one_page is to put them on the zone's lists
-        try:
-            while n and w[at]:
-                li = (w[at + 2] - B) >> 3
-                self._pcp_unlink(li, at)
-                chain = self._free_one_page(li, (w[li + PAGE] - self.V) >> 3, 0, chain)
-                n -= 1
-        finally:
-            self.pcp = self.config.pcp
-        return chain
-
-    def _handed_out(self, li: int, gfp: int, desc: int) -> int:
-        w = self.w
-        pfn = (w[li + PAGE] - self.V) >> 3
-        w[self.MM + pfn] = desc or self.B + 8 * li - 8 + BUDDY
-        w[self.WORDS_TYPED] += 1
-        if self._freeing:
-            w[self.ALLOCATED_FREEING] += 1
-        if gfp & GFP.ZERO:
-            self.zero(pfn, 1)
-        return li
-
-    # -- what bad input gets
-
-    def _bad_order(self, order: object) -> Exception:
-        if not isinstance(order, int) or isinstance(order, bool):
-            return TypeError(f"order is a whole number from 0 to {self.max_order}, not {order!r}")
-        return ValueError(f"order is 0 to {self.max_order} on this machine, not {order}")
-
-    def _check_request(self, order: int, gfp: int, node: int | None) -> None:
-        if not isinstance(order, int) or not 0 <= order <= self.max_order:
-            raise self._bad_order(order)
-        gfp_flags.check(gfp)
-        if node is not None and not (isinstance(node, int) and 0 <= node < self.config.nodes):
-            raise ValueError(f"node is None or 0 to {self.config.nodes - 1} on this machine, not {node!r}")
-
-    def _allocated(self, pfn: int, done: str) -> int:
-        """Return li of the block from alloc_pages that starts at ``pfn``; KernelBug if none does."""
-        if isinstance(pfn, int) and 0 <= pfn < self.nr_pages:
-            md = self.w[self.MM + pfn]
-            li = ((md - self.B) >> 3) + 1
-            if md & 15 == BUDDY and self.w[li + PAGE] == self.V + 8 * pfn:
-                return li
-        raise self._bad_page(pfn, done)
-
-    def _bad_page(self, pfn: object, done: str) -> Exception:
-        """Say why the block at ``pfn`` cannot be freed or split."""
-        if not isinstance(pfn, int) or isinstance(pfn, bool):
-            return TypeError(f"a pfn is a whole number, not {pfn!r}")
-        if not 0 <= pfn < self.nr_pages:
-            return KernelBug(f"there is no page {pfn} to be {done}; this machine has pages 0 to {self.nr_pages - 1}")
-        kind, address = self.w[self.MM + pfn] & 15, self.w[self.MM + pfn] & ~15
-        if kind == MemType.NONE:
-            return KernelBug(f"page {pfn} is reserved: it was never allocated, so it cannot be {done}")
-        if kind == FREE:
-            return KernelBug(f"page {pfn} is free already; a block can be {done} only while it is allocated")
-        if kind == BUDDY:
-            view = buddy(self, address)  # type: ignore[arg-type]  # Machine is the Memory
-            head = (view.page - self.V) >> 3
-            return KernelBug(f"page {pfn} is a tail page of the block of order {view.order} that starts at page {head}; only the whole block can be {done}")
-        if kind < len(MemType):
-            owner = MemType(kind).name.lower()
-            return KernelBug(f"page {pfn} belongs to the {owner} at {address:#x}; it can be {done} only through its owner")
-        return KernelBug(f"page {pfn} has a damaged mem_desc, {self.w[self.MM + pfn]:#x}; check() tells more")
-
-    def _bad_buddy(self, li: int, pfn: int) -> KernelBug:
-        flags, order = self.w[li + FLAGS], self.w[li + ORDER]
-        return KernelBug(f"the buddy of page {pfn} is damaged: flags {flags:#x} and order {order} fit no zone of this machine; check() tells more")
-
-    def _held_buddy(self, address: int) -> int:
-        if not isinstance(address, int):
-            raise TypeError(f"the address of a struct buddy is a whole number, not {address!r}")
-        li = ((address - self.B) >> 3) + buddy.list.word
-        if address & 15 == 0 and self._is_object(address, self.KC_BUDDY):
-            w = self.w
-            pfn = (w[li + PAGE] - self.V) >> 3
-            if w[li + FLAGS] & HELD and 0 <= pfn < self.nr_pages and w[self.MM + pfn] & 15 > BUDDY:
-                return li
-        raise KernelBug(f"{address:#x} is not a struct buddy that alloc_pages_desc returned and that is still allocated")
-
-    if TYPE_CHECKING:
-
-        def _is_object(self, address: int, ci: int) -> bool: ...
 
     def on_cpu_changed(self) -> None:
         """Set what the hot path of alloc_pages keeps: the first zone's lists, count and low watermark (out of reach with per-CPU lists)."""

@@ -95,7 +95,9 @@ class Ram:
         """Return the pfn of the page that holds the virtual address; ValueError if none does."""
         pfn = (_whole(address, "an address") - self.B) >> self.PS
         if not 0 <= pfn < self.highmem_pfn:
-            raise ValueError(f"{address:#x} is no virtual address of a page; those are {self.B:#x} to {self.B + (self.highmem_pfn << self.PS) - 1:#x}")
+            raise ValueError(
+                f"{address:#x} is no virtual address of a page; those are {self.B:#x} to {self.B + (self.highmem_pfn << self.PS) - 1:#x}"
+            )
         return pfn
 
     def pfn_to_page(self, pfn: int) -> int:
@@ -106,7 +108,9 @@ class Ram:
         """Return the pfn whose struct page is at address ``page``; ValueError if none is."""
         pfn, rest = divmod(_whole(page, "the address of a struct page") - self.V, PAGE_STRUCT_BYTES)
         if rest or not 0 <= pfn < self.nr_pages:
-            raise ValueError(f"{page:#x} is no struct page; those are at {self.V:#x} plus {PAGE_STRUCT_BYTES} times a pfn below {self.nr_pages}")
+            raise ValueError(
+                f"{page:#x} is no struct page; those are at {self.V:#x} plus {PAGE_STRUCT_BYTES} times a pfn below {self.nr_pages}"
+            )
         return pfn
 
     def _pfn(self, pfn: int) -> int:
@@ -139,7 +143,7 @@ class Ram:
             raise ValueError(f"a number of bytes is 0 or more, not {n}")
         highmem, end = self.highmem_pfn << self.PS, self._kernel_end
         at = _whole(address, "an address") - self.B
-        if self.V <= address:  # the vmemmap: another name of the mem_map's pages
+        if address >= self.V:  # the vmemmap: another name of the mem_map's pages
             at = address - self.V + (self.MM << 3)
             if address - self.V + n > self.nr_pages * PAGE_STRUCT_BYTES:
                 raise ValueError(f"{address:#x} and the {n} bytes from it are not all in the vmemmap of {self.nr_pages} struct pages")
@@ -203,4 +207,6 @@ def _reserve(n: int) -> mmap.mmap:
             return mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE)
         return mmap.mmap(-1, size)
     except (OSError, ValueError, OverflowError) as error:
-        raise MemoryError(f"this computer cannot map {size >> 20:,} MiB for the simulated RAM ({error}); ask for a smaller machine") from None
+        raise MemoryError(
+            f"this computer cannot map {size >> 20:,} MiB for the simulated RAM ({error}); ask for a smaller machine"
+        ) from None

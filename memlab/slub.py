@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from .config import Config
-from .list_head import init_list_head, list_add_tail, list_del, list_for_each
+from .list_head import init_list_head, list_del, list_for_each
 from .memdesc import MemType
 from .page_alloc import PageAllocator
 from .ram import KernelBug
@@ -62,7 +62,6 @@ class Slub(SlubDebug, PageAllocator):
     """The page allocator with slab caches.  ``frame_limit``: call frames after which nested allocation fails."""
 
     if TYPE_CHECKING:  # what the layer above provides
-
         KC_SLAB: int
         bounded: bool
 
@@ -75,7 +74,7 @@ class Slub(SlubDebug, PageAllocator):
         self._nesting = 0
         self._overflow = False
         self._ctors: dict[int, Callable[[int], object]] = {}
-        self.shape_of: dict[int, tuple[int, int, int, int]] = {}
+        self.shape_of: dict[int, tuple[int, int, int, int, int]] = {}
         nodes = range(config.nodes)
         super().__init__(config, kernel_bytes, stat_bytes)
         near = config.distance
@@ -89,7 +88,7 @@ class Slub(SlubDebug, PageAllocator):
         Locks in Linux: none on the fast path (a compare-and-exchange).
         """
         w = self.w
-        cpu_slab, link, _, _ = self.shape_of[ci]
+        cpu_slab, link, _, _, _ = self.shape_of[ci]
         p = self.percpu + cpu_slab
         obj = w[p]
         if not obj:
@@ -100,7 +99,7 @@ class Slub(SlubDebug, PageAllocator):
     def _kmem_cache_alloc_bulk(self, ci: int, n: int, gfp: int, node: int | None) -> list[int] | None:
         """Take ``n`` objects, all or nothing.  Returns their addresses or None.  Locks in Linux: as _kmem_cache_alloc."""
         w = self.w
-        cpu_slab, link, _, _ = self.shape_of[ci]
+        cpu_slab, link, _, _, _ = self.shape_of[ci]
         objs: list[int] = []
         while True:
             p = self.percpu + cpu_slab
@@ -142,40 +141,44 @@ class Slub(SlubDebug, PageAllocator):
         if w[p + 1]:  # a nested allocation or an interrupt activated another slab meanwhile: that one is used up first
             self._add_partial(si, self._node_of(ci, si))
             return self._refill(ci, node)
-        return self._activate(ci, si, p)
+        return self._activate(si, p, self.shape_of[ci][1])
 
     def _refill(self, ci: int, node: int) -> int:
         """Take an object from the CPU's own slab or from the first partial slab, which becomes the CPU's.  Returns it, or 0."""
         w, B = self.w, self.B
-        p = self.percpu + w[ci + CPU_SLAB]
+        cpu_slab, link, _, _, nodes = self.shape_of[ci]
+        p = self.percpu + cpu_slab
         obj = w[p]
         if obj:
-            w[p] = w[(obj - B + w[ci + OFFSET]) >> 3]
+            w[p] = w[(obj - link) >> 3]
             return obj
-        if w[p + 1]:
-            si = (w[p + 1] - B) >> 3
+        active = w[p + 1]
+        if active:
+            si = (active - B) >> 3
             if w[si + FREELIST]:
-                return self._activate(ci, si, p)
-            w[si + COUNTS] &= ~FROZEN  # full: on no list from now on
+                return self._activate(si, p, link)
+            w[si + COUNTS] -= FROZEN  # full: on no list from now on
             w[p + 1] = 0
-        nodes = (w[ci + NODE] - B) >> 3
         for n in self._node_order[node]:
             ni = nodes + n * NODE_WORDS
             if w[ni]:
                 li = (w[ni + PARTIAL] - B) >> 3
-                self._remove_partial(li - LIST, ni)
-                return self._activate(ci, li - LIST, p)
+                after = w[li]
+                w[ni + PARTIAL] = after
+                w[(after - self.B8) >> 3] = w[li + 1]
+                w[ni] -= 1
+                return self._activate(li - LIST, p, link)
         return 0
 
-    def _activate(self, ci: int, si: int, p: int) -> int:
+    def _activate(self, si: int, p: int, link: int) -> int:
         """Make a slab with free objects the CPU's: its freelist moves to the CPU, less the first object, which is returned."""
         w = self.w
-        obj = w[si + FREELIST]
+        obj: int = w[si + FREELIST]
         w[si + FREELIST] = 0
         c = w[si + COUNTS]
-        w[si + COUNTS] = (c & ~0xFFFF) | (c >> 16 & 0xFFFF) | FROZEN
+        w[si + COUNTS] = (c | FROZEN) - (c & 0xFFFF) + (c >> 16 & 0xFFFF)
         w[p + 1] = self.B + 8 * si
-        w[p] = w[(obj - self.B + w[ci + OFFSET]) >> 3]
+        w[p] = w[(obj - link) >> 3]
         return obj
 
     def _new_slab(self, ci: int, gfp: int, node: int | None) -> int:
@@ -215,7 +218,7 @@ class Slub(SlubDebug, PageAllocator):
         w[self._node_of(ci, si) + NR_SLABS] += 1
         pfn = (w[si + VIRT] - B) >> self.PS
         self.touched[pfn : pfn + (1 << order)] = b"\1" * (1 << order)
-        first = w[si + VIRT] + kmem_cache(self, B + 8 * ci).red_left_pad  # type: ignore[arg-type]  # Machine is the Memory
+        first = w[si + VIRT] + kmem_cache(self, B + 8 * ci).red_left_pad
         if debug:
             self._debug_init(ci, [first + i * size for i in range(objects)])
         self._construct(ci, range(first + used * size, first + objects * size, size))
@@ -228,12 +231,14 @@ class Slub(SlubDebug, PageAllocator):
             w[oi + link] = 0
 
     def _construct(self, ci: int, objects: range) -> None:
-        view = kmem_cache(self, self.B + 8 * ci)  # type: ignore[arg-type]  # Machine is the Memory
+        view = kmem_cache(self, self.B + 8 * ci)
         if not view.ctor:
             return
         ctor = self._ctors.get(view.serial)
         if ctor is None:
-            raise KernelBug(f"the constructor of {view.name} was not given again after load: Machine.load(path, ctors={{{view.name!r}: function}})")
+            raise KernelBug(
+                f"the constructor of {view.name} was not given again after load: Machine.load(path, ctors={{{view.name!r}: function}})"
+            )
         for address in objects:
             ctor(address)
 
@@ -255,7 +260,7 @@ class Slub(SlubDebug, PageAllocator):
         if md & 15 != SLAB_TYPE:
             raise self._bad_object(ci, address)
         si = (md - self.B) >> 3
-        cpu_slab, link, size, cache = self.shape_of[ci]
+        cpu_slab, link, size, cache, nodes = self.shape_of[ci]
         c = w[si + COUNTS]
         if w[si + CACHE] != cache or c >= DEBUG:
             self._look_before_free(ci, si, address)
@@ -270,16 +275,18 @@ class Slub(SlubDebug, PageAllocator):
             w[p] = address
             return
         prior = w[si + FREELIST]
-        if prior == address or c >= FROZEN and address in self._cpu_heads(ci):
+        if prior == address or (c >= FROZEN and address in self._cpu_heads(ci)):
             raise self._double_free(address)
         c -= 1
-        if not prior or c >= FROZEN or c & 0xFFFF <= 1:
+        if c & 0xFFFF <= 1 and not c & FROZEN:
             if chain := self._slab_free(ci, si, (address - self.B) >> 3, 0):
                 self._give_back(chain)
             return
         w[(address - link) >> 3] = prior
         w[si + FREELIST] = address
         w[si + COUNTS] = c
+        if not prior and not c & FROZEN:
+            self._add_partial(si, nodes + (w[si] >> NODE_SHIFT) * NODE_WORDS)
 
     def _slab_free(self, ci: int, si: int, oi: int, chain: int) -> int:
         """Put an object on its CPU's or its slab's freelist.  Returns ``chain``, with the descriptors of a slab that went in front."""
@@ -374,8 +381,12 @@ class Slub(SlubDebug, PageAllocator):
         return [first + n * NODE_WORDS for n in range(self.config.nodes)]
 
     def _add_partial(self, si: int, ni: int) -> None:
-        list_add_tail(self, si + LIST, ni + PARTIAL)
-        self.w[ni] += 1
+        w, B = self.w, self.B
+        head = ni + PARTIAL
+        last = w[head + 1]
+        w[si + LIST], w[si + LIST + 1] = B + 8 * head, last
+        w[head + 1] = w[(last - B) >> 3] = B + 8 * (si + LIST)
+        w[ni] += 1
 
     def _remove_partial(self, si: int, ni: int) -> None:
         list_del(self, si + LIST)
@@ -393,7 +404,9 @@ class Slub(SlubDebug, PageAllocator):
         self.w[self.kc_at + NR_CACHES * CACHE_WORDS + CPU_SLAB] = NR_CACHES * CPU_WORDS
         self.know_shapes()
 
-    def _new_cache(self, name: str, object_size: int, sizes: Sizes, flags: int, ctor: Callable[[int], object] | None, single_pages: bool) -> int:
+    def _new_cache(
+        self, name: str, object_size: int, sizes: Sizes, flags: int, ctor: Callable[[int], object] | None, single_pages: bool
+    ) -> int:
         """Fill a slot of the table.  Returns ci, or 0 when all are taken."""
         slots = [self.kc_at + i * CACHE_WORDS for i in range(NR_CACHES)]
         free = [i for i, ci in enumerate(slots) if not self.w[ci + SERIAL]]
@@ -402,7 +415,7 @@ class Slub(SlubDebug, PageAllocator):
         ci = slots[free[0]]
         order = 0 if single_pages else calculate_order(sizes.size, self.config.cpus, self.page_size, min(3, self.max_order))
         least = get_order(sizes.size, self.page_size)
-        view = kmem_cache(self, self.B + 8 * ci)  # type: ignore[arg-type]  # Machine is the Memory
+        view = kmem_cache(self, self.B + 8 * ci)
         view.name, view.flags, view.size, view.object_size = name, flags, sizes.size, object_size
         view.offset, view.align, view.inuse, view.red_left_pad = sizes.offset, sizes.align, sizes.inuse, sizes.red_left_pad
         view.order, view.objects = order, (self.page_size << order) // sizes.size
@@ -417,13 +430,13 @@ class Slub(SlubDebug, PageAllocator):
         return ci
 
     def know_shapes(self) -> None:
-        """Note what never changes while a cache lives, for the hot paths: its per-CPU word, its link, its size, its address.
+        """Note what never changes while a cache lives, for the hot paths: its per-CPU word, its link, its size, its address, its nodes' word.
 
         The link is what to subtract from an object's address to have the byte offset in RAM of its free pointer.
         """
         slots = range(self.kc_at, self.kc_at + (NR_CACHES + 1) * CACHE_WORDS, CACHE_WORDS)
         w, B = self.w, self.B
-        self.shape_of = {ci: (w[ci + CPU_SLAB], B - w[ci + OFFSET], w[ci + SIZE] or 1, B + 8 * ci) for ci in slots}
+        self.shape_of = {ci: (w[ci + CPU_SLAB], B - w[ci + OFFSET], w[ci + SIZE] or 1, B + 8 * ci, (w[ci + NODE] - B) >> 3) for ci in slots}
 
     # -- what bad input gets
 
@@ -446,7 +459,7 @@ class Slub(SlubDebug, PageAllocator):
         if not 0 <= pfn < self.highmem_pfn or w[self.MM + pfn] & 15 != SLAB_TYPE:
             return False
         si = (w[self.MM + pfn] - self.B) >> 3
-        index, rest = divmod(address - w[si + VIRT] - (kmem_cache(self, self.B + 8 * ci).red_left_pad), w[ci + SIZE] or 1)  # type: ignore[arg-type]  # Machine is the Memory
+        index, rest = divmod(address - w[si + VIRT] - (kmem_cache(self, self.B + 8 * ci).red_left_pad), w[ci + SIZE] or 1)
         return w[si + CACHE] == self.B + 8 * ci and rest == 0 and 0 <= index < w[si + COUNTS] >> 16 & 0xFFFF
 
     def _bad_object(self, ci: int, address: int) -> KernelBug:
@@ -454,14 +467,14 @@ class Slub(SlubDebug, PageAllocator):
         w = self.w
         if not w[ci + SERIAL]:
             return KernelBug("this cache was destroyed, and with it went its objects")
-        name = kmem_cache(self, self.B + 8 * ci).name  # type: ignore[arg-type]  # Machine is the Memory
+        name = kmem_cache(self, self.B + 8 * ci).name
         pfn = (address - self.B) >> self.PS
         if not 0 <= pfn < self.highmem_pfn:
             return KernelBug(f"{address:#x} is no virtual address of this machine's memory, so no object of {name}")
         if w[self.MM + pfn] & 15 != SLAB_TYPE:
             return KernelBug(f"{address:#x} is in page {pfn}, which is no slab's, so it is no object of {name}")
-        view = slab(self, w[self.MM + pfn] & ~15)  # type: ignore[arg-type]  # Machine is the Memory
-        other = kmem_cache(self, view.slab_cache)  # type: ignore[arg-type]  # Machine is the Memory
+        view = slab(self, w[self.MM + pfn] & ~15)
+        other = kmem_cache(self, view.slab_cache)
         if view.slab_cache != self.B + 8 * ci:
             return KernelBug(f"{address:#x} is an object of the cache {other.name}, not of {name}; free it there")
         index, rest = divmod(address - view.virt - other.red_left_pad, other.size)

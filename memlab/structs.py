@@ -14,7 +14,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-from .layout import Chars, Flags, ListHead, ListHeads, Ptr, Struct, U8, U16, U32, U64, U64s
+from .layout import U8, U16, U32, U64, Chars, Flags, ListHead, ListHeads, Ptr, Struct, U64s
 
 # The flags word of struct buddy and struct slab:
 #

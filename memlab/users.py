@@ -15,7 +15,8 @@ from .gfp import NESTED_STRIP
 from .kmem_cache import Caches
 from .list_head import init_list_head, list_add_tail, list_for_each
 from .memdesc import MemType
-from .page_alloc import KERNEL, PAGE
+from .page_alloc import KERNEL
+from .page_bugs import PAGE
 from .ram import KernelBug
 
 # user -> its struct and the type of its pages; the cache has the struct's name
@@ -130,7 +131,7 @@ class Users(Caches):
             self._kmem_cache_free(self._user_ci[user], address)
             return self._nothing()
         view = USERS[user][0](self, address)
-        view.flags, view.buddy = self.w[li - 1], self.B + 8 * (li - 1)  # type: ignore[attr-defined]  # all users have these fields
+        view.flags, view.buddy = self.w[li - 1], self.B + 8 * (li - 1)
         view.refcount, view.order = 1, order  # type: ignore[attr-defined]
         return address
 

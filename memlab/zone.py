@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 from math import isqrt
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from . import structs
 from .config import Config
@@ -102,7 +102,8 @@ class Zones(Ram):
         self.zone_of = {z.flags: z for z in self.zones}
         # what hot paths need of each free list, by the zone's flags and the order: its head's word and address, pages, the word of the count
         self.lists_of = {
-            z.flags: [(h := z.heads + 2 * order, self.B + 8 * h, 1 << order, z.free) for order in range(c.max_order + 1)] for z in self.zones
+            z.flags: [(h := z.heads + 2 * order, self.B + 8 * h, 1 << order, z.free) for order in range(c.max_order + 1)]
+            for z in self.zones
         }
         self.after_zones = self.KA + zones_bytes // 8
         self.cpu_node = [cpu % c.nodes for cpu in range(c.cpus)]
@@ -130,9 +131,9 @@ class Zones(Ram):
             view.lowmem_reserve = tuple(self._reserve_for(z, kind, managed) for kind in ZoneType)
         self._build_zonelists(managed)
 
-    def zone_view(self, z: Zone) -> structs.Struct:
-        """Return the view of a zone's struct."""
-        return structs.zone(self.max_order)(self, self.B + 8 * z.at)  # type: ignore[arg-type]  # Machine is the Memory
+    def zone_view(self, z: Zone) -> Any:
+        """Return the view of a zone's struct; Any, because the struct is declared for each max_order."""
+        return structs.zone(self.max_order)(self, self.B + 8 * z.at)
 
     def request_zonelist(self, gfp: int, node: int | None) -> Zonelist:
         """Return the zones that a request may use, in order: by distance from the node, then from its highest zone down."""
@@ -177,7 +178,9 @@ class Zones(Ram):
     def _build_zonelists(self, managed: dict[int, int] | None) -> None:
         self._zonelists: dict[tuple[bool, int, int], Zonelist] = {}
         for node in range(self.config.nodes):
-            by_distance = sorted(range(self.config.nodes), key=lambda other: (self.config.distance[node][other], (other - node) % self.config.nodes))
+            by_distance = sorted(
+                range(self.config.nodes), key=lambda other: (self.config.distance[node][other], (other - node) % self.config.nodes)
+            )
             for kind in ZoneType:
                 order = [z for n in by_distance for z in reversed(self.zones) if z.node == n and z.type <= kind]
                 entries = tuple(self._entry(z, kind, managed) for z in order)

@@ -90,8 +90,8 @@ class _Drawing:
         self.fragments |= {f"page_map-blocks-{row}": svg for row, svg in outlines.items()}
         if selected is not None and selected in pages:
             i = selected - pages.start
-            self.fragments["page_map-selection"] = rect(*_place(block_at[selected], pages, left, columns, wide, high), "ml-selected") + rect(
-                left + i % columns * wide + 2, _TOP + i // columns * high + 2, wide - 4, high - 4, "ml-selected-page"
+            self.fragments["page_map-selection"] = _selected(*_place(block_at[selected], pages, left, columns, wide, high)) + rect(
+                left + i % columns * wide + 4, _TOP + i // columns * high + 4, wide - 8, high - 8, "ml-selected-page"
             )
         self.height = max(self.height, _TOP + -(-len(pages) // columns) * high + 2)
 
@@ -113,9 +113,8 @@ class _Drawing:
             label = text(left - 6, _TOP + (row + 0.5) * high + 4, self._n(pages.start + row * columns * each), "ml-end ml-dim", 12)
             self.fragments[f"page_map-tiles-{row}"] = (label if row % 2 == 0 else "") + "".join(cells)
         i, n = (detail.start - pages.start) // each, -(-len(detail) // each)
-        self.fragments["page_map-detail"] = rect(
-            *_place(Block(i, max(n - 1, 0).bit_length(), 0), range(1 << 40), left, columns, wide, high), "ml-selected"
-        )
+        place = _place(Block(i, (n - 1).bit_length(), 0), range(len(svg)), left, columns, wide, high)
+        self.fragments["page_map-detail"] = _selected(*place)
         self.height = _TOP + -(-len(pages) // each // columns) * high + 2
 
     def outside(self, pages: range, selected: int | None) -> None:
@@ -140,7 +139,7 @@ class _Drawing:
             svg += text(x + 22, y + 14, f"{KINDS[kind].letter} {self._n(pfn)}", f"ml-mid {KINDS[kind].css}", 12)
             self.cells.append(Cell(f"page-{pfn}", self._words(pfn, kind, block_of(m, pfn)), row, i))
             if pfn == selected:
-                self.fragments["page_map-selection"] = rect(x, y - 4, 44, 26, "ml-selected")
+                self.fragments["page_map-selection"] = _selected(x, y - 4, 44, 26)
         x = _GUTTER + min(len(shown_pages), most) * 50
         if len(shown_pages) > most:
             svg += text(x, y + 14, f"and {count(len(shown_pages) - most, 'page')} more", "ml-dim", 12)
@@ -181,6 +180,11 @@ class _Drawing:
 def _letter(x: float, y: float, wide: float, high: float, letter: str, kind: str) -> str:
     size = min(high * 0.42, 15) if wide >= 16 else 8.5 if len(letter) < 3 else 7
     return f'<text class="ml-text ml-mid {kind}" x="{number(x + wide / 2)}" y="{number(y + high / 2 + size * 0.36)}" font-size="{number(size)}">{letter}</text>'
+
+
+def _selected(x: float, y: float, width: float, height: float) -> str:
+    """Return the mark of a selection: a line with a rim, to be seen on any colour."""
+    return rect(x, y, width, height, "ml-selected-rim") + rect(x, y, width, height, "ml-selected")
 
 
 def _place(block: Block, pages: range, left: float, columns: int, wide: float, high: float) -> tuple[float, float, float, float]:

@@ -66,12 +66,13 @@ def _allocate(session: Session, order: int) -> Done:
     m, before = session.machine, session.machine.stats
     pfn = m.alloc_pages(order)
     if pfn is None:
-        free = [k for k, n in enumerate(m.buddyinfo()[0, m.zones[0].name]) if n]
+        free = [order for counts in m.buddyinfo().values() for order, n in enumerate(counts) if n]
         most = f"the largest free block has order {max(free)}" if free else "no page is free"
         return Done(f"alloc_pages({order}) returned None: {most}, and order {order} was asked for.")
     d = m.stats - before
     if d.splits:
-        how = f"split a block of order {order + d.splits} down; {_costs(d, took=d.buddies_allocated, words=d.words_split)}"
+        what = "larger blocks" if d.slabs_allocated else f"a block of order {order + d.splits}"  # with a slab, some splits made room for it
+        how = f"split {what} down; {_costs(d, took=d.buddies_allocated, words=d.words_split)}"
     else:
         how = f"a block of that order was free; took no descriptor, {_changed(d)}"
     return Done(f"Allocated order {order} at page {pfn}: {how}.", f"page-{pfn}")
@@ -181,7 +182,7 @@ def _bytes(n: int) -> str:
 def _costs(d: Stats, words: int, took: int = 0, gave: int = 0) -> str:
     """Say what a split or merge cost; ``took`` and ``gave`` are descriptors."""
     moved = f"took {count(took, 'descriptor')}" if took else f"gave back {count(gave, 'descriptor')}"
-    slabs = f" (for which {count(d.slabs_allocated, 'slab')} was built)" if d.slabs_allocated else ""
+    slabs = f" and built {count(d.slabs_allocated, 'slab')} to hold them" if d.slabs_allocated else ""
     return f"{moved}{slabs}, rewrote {count(words, 'mem_desc word')}"
 
 
@@ -196,6 +197,8 @@ def _times(n: int) -> str:
 def _why_alone(m: Machine, block: Block) -> str:
     order = block.order or 0
     other = block.start ^ (1 << order)
+    if m.pcp and order == 0:
+        return "it stays on this CPU's own list of free pages"
     if order == m.max_order:
         return "it has the largest order that there is"
     if other >= m.nr_pages:
