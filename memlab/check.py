@@ -127,7 +127,6 @@ class _Checker:
         self.live: dict[str, set[int]] = {}  # cache name -> live objects
 
     def say(self, rule: str, sentence: str, *addresses: int) -> None:
-        assert rule in RULES
         self.broken.append(Broken(rule, sentence, addresses))
 
     def run(self) -> list[Broken]:
@@ -346,7 +345,7 @@ class _Checker:
     # -- descriptors
 
     def look_at_struct_slabs(self) -> None:
-        """Sort out live objects by cache, then ask of each struct slab: is it one, whose, and whose is its buddy?"""
+        """Sort out live objects by cache, then ask of each struct slab whether it is one, whose, and whose its buddy is."""
         m = self.m
         for s in self.slabs.values():
             self.live.setdefault(s.cache.name, set()).update(obj for obj in s.objects if obj not in s.free)

@@ -35,6 +35,7 @@ class Config:
 
     @property
     def nr_pages(self) -> int:
+        """Pages in all."""
         return self.memory // self.page_size
 
 

@@ -1,6 +1,6 @@
-"""A machine in a file: a header, the shape of the machine, its RAM, and a checksum over it all.
+r"""A machine in a file: a header, the shape of the machine, its RAM, and a checksum over it all.
 
-    8 bytes  magic "memlab\\r\\n"        4 bytes  version        4 bytes  length of the JSON that follows
+    8 bytes  magic "memlab\r\n"        4 bytes  version        4 bytes  length of the JSON that follows
     JSON: config, page numbers          zlib: kernel area, mem_map, touched pages          32 bytes  SHA-256 of all before
 
 Used through ``m.save`` and ``Machine.load``.  Imports config and ram.

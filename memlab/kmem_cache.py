@@ -46,6 +46,7 @@ class KmemCache:
 
     @property
     def name(self) -> str:
+        """The cache's name."""
         return str(self.struct.name)
 
     @property
@@ -158,22 +159,26 @@ class DescriptorCache(KmemCache):
     __slots__ = ()
 
     def alloc(self, gfp: int = KERNEL) -> int | None:
+        """Allocate a descriptor, marked HELD."""
         obj = super().alloc(gfp)
         if obj is not None:
             self._hold(obj)
         return obj
 
     def alloc_bulk(self, n: int, gfp: int = KERNEL) -> list[int] | None:
+        """Allocate ``n`` descriptors, marked HELD."""
         objs = super().alloc_bulk(n, gfp)
         for obj in objs or ():
             self._hold(obj)
         return objs
 
     def free(self, address: int) -> None:
+        """Free a descriptor that alloc returned; KernelBug for one that describes something."""
         self._let_go(address)
         super().free(address)
 
     def free_bulk(self, addresses: Iterable[int]) -> None:
+        """Free descriptors that alloc or alloc_bulk returned."""
         objs = list(addresses)
         for obj in objs:
             self._let_go(obj)
@@ -271,11 +276,10 @@ class Caches(Descriptors):
             self._kmem_cache_free(ci, address)
             return
         li = ((md - self.B) >> 3) + 1
-        if md & 15 == BUDDY and self.w[li + PAGE] == self.V + 8 * pfn:
-            if address & (self.page_size - 1) or self.page_size << self.w[li + ORDER] <= self._kmalloc_classes[-1][0]:
-                raise KernelBug(
-                    f"{address:#x} was not returned by kmalloc: its page {pfn} is a block of order {self.w[li + ORDER]} of its own"
-                )
+        whole_block = md & 15 == BUDDY and self.w[li + PAGE] == self.V + 8 * pfn
+        largest_object = self._kmalloc_classes[-1][0]
+        if whole_block and (address & (self.page_size - 1) or self.page_size << self.w[li + ORDER] <= largest_object):
+            raise KernelBug(f"{address:#x} was not returned by kmalloc: its page {pfn} is a block of order {self.w[li + ORDER]} of its own")
         self.free_pages(pfn)
 
     def slabinfo(self) -> list[dict[str, int | str]]:
@@ -283,7 +287,7 @@ class Caches(Descriptors):
         rows: list[dict[str, int | str]] = []
         for name, cache in self.caches.items():
             s = cache.struct
-            slabs = [si for si in self._slabs_of(cache._ci)]
+            slabs = self._slabs_of(cache._ci)
             total = sum(slab(self, si).objects for si in slabs)
             rows.append(
                 {

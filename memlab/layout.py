@@ -90,6 +90,7 @@ class Ptr(_Hex):
         super().__init__(f"{target} *", 8)
 
     def show(self, value: Any) -> str:
+        """Return the address, or NULL."""
         return f"{value:#x}" if value else "NULL"
 
 
@@ -128,15 +129,18 @@ class Chars(Field):
         super().__init__("char", n, align=1, suffix=f"[{n}]")
 
     def decode(self, raw: bytes) -> str:
+        """Return the text up to the terminating zero."""
         return raw.split(b"\0", 1)[0].decode("utf-8", "replace")
 
     def encode(self, value: Any) -> bytes:
+        """Return the text with zeros behind it; ValueError if it does not fit."""
         raw = str(value).encode()
         if len(raw) >= self.width:
             raise ValueError(f"{self.name} holds at most {self.width - 1} bytes of text, not {value!r}")
         return raw.ljust(self.width, b"\0")
 
     def show(self, value: Any) -> str:
+        """Return the text in quotes."""
         return repr(value)
 
 
@@ -163,6 +167,7 @@ class U64s(_Words):
         super().__init__("unsigned long", n, f"[{n}]")
 
     def parts(self) -> Iterator[tuple[int, int, str]]:
+        """Yield each element."""
         for i in range(self.width // 8):
             yield self.offset + 8 * i, 8, f"{self.name}[{i}]"
 
@@ -174,9 +179,11 @@ class ListHead(_Words):
         super().__init__("struct list_head", 2)
 
     def show(self, value: Any) -> str:
+        """Return both links."""
         return f"{{next={value[0]:#x}, prev={value[1]:#x}}}"
 
     def parts(self) -> Iterator[tuple[int, int, str]]:
+        """Yield both links."""
         yield self.offset, 8, f"{self.name}.next"
         yield self.offset + 8, 8, f"{self.name}.prev"
 
@@ -188,9 +195,11 @@ class ListHeads(_Words):
         super().__init__("struct list_head", 2 * n, f"[{n}]")
 
     def show(self, value: Any) -> str:
+        """Return how many lists there are."""
         return f"[{len(value) // 2} lists]"
 
     def parts(self) -> Iterator[tuple[int, int, str]]:
+        """Yield each element."""
         for i in range(self.width // 16):
             yield self.offset + 16 * i, 8, f"{self.name}[{i}].next"
             yield self.offset + 16 * i + 8, 8, f"{self.name}[{i}].prev"

@@ -21,6 +21,14 @@ def init_list_head(ram: Ram, i: int) -> None:
     ram.w[i] = ram.w[i + 1] = ram.B + 8 * i
 
 
+def list_add(ram: Ram, new: int, head: int) -> None:
+    """Link the list_head at word ``new`` in after ``head``: at the front of the list."""
+    w, B = ram.w, ram.B
+    first = w[head]
+    w[new], w[new + 1] = first, B + 8 * head
+    w[head] = w[((first - B) >> 3) + 1] = B + 8 * new
+
+
 def list_add_tail(ram: Ram, new: int, head: int) -> None:
     """Link the list_head at word ``new`` in before ``head``: at the end of the list."""
     w, B = ram.w, ram.B

@@ -26,7 +26,39 @@ from .trace import TRACE_POINTS, Fault, Probes, Trace
 from .users import Users
 from .zone import ZoneType, plan_zones
 
-_CHANGING: Final = ["alloc_pages", "alloc_pages_bulk", "get_free_page", "alloc_pages_desc", "alloc_pages_node_desc", "split_page", "free_pages", "free_page", "free_pages_desc", "drain_all_pages", "kmem_cache_create", "_kmem_cache_destroy", "_kmem_cache_alloc", "_kmem_cache_alloc_bulk", "_kmem_cache_free", "_kmem_cache_free_bulk", "_shrink", "shrink", "kmalloc", "kfree", "folio_alloc", "folio_put", "anonmem_alloc", "anonmem_put", "filemem_alloc", "filemem_put", "pgtable_alloc", "pgtable_put", "vmalloc", "vfree", "write"]
+_CHANGING: Final = [
+    "alloc_pages",
+    "alloc_pages_bulk",
+    "get_free_page",
+    "alloc_pages_desc",
+    "alloc_pages_node_desc",
+    "split_page",
+    "free_pages",
+    "free_page",
+    "free_pages_desc",
+    "drain_all_pages",
+    "kmem_cache_create",
+    "_kmem_cache_destroy",
+    "_kmem_cache_alloc",
+    "_kmem_cache_alloc_bulk",
+    "_kmem_cache_free",
+    "_kmem_cache_free_bulk",
+    "_shrink",
+    "shrink",
+    "kmalloc",
+    "kfree",
+    "folio_alloc",
+    "folio_put",
+    "anonmem_alloc",
+    "anonmem_put",
+    "filemem_alloc",
+    "filemem_put",
+    "pgtable_alloc",
+    "pgtable_put",
+    "vmalloc",
+    "vfree",
+    "write",
+]
 
 
 class Stats(dict[str, int]):
@@ -147,6 +179,7 @@ class Machine(Users):
             self.on_cpu_changed()
 
     def on_cpu_changed(self) -> None:
+        """Set what hot paths keep about the CPU that runs now."""
         super().on_cpu_changed()
         self.percpu = self.cc_at + self.cpu * CPU_ROW
 

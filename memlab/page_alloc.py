@@ -234,7 +234,7 @@ class PageAllocator(PerCpuPages):
 
         Getting descriptors may use the very block that was found, or free better ones: so after each time the search starts again.
         """
-        if self.pcp and order == 0 and (li := self._pcp_get(gfp, zonelist)):
+        if self.pcp and order == 0 and (li := self._pcp_get(zonelist)):
             return self._handed_out(li, gfp, desc)
         hand: list[int] = []
         li = 0

@@ -47,7 +47,7 @@ class PerCpuPages(PageBugs):
     def _pcp_batch(self, zone: Zone) -> int:
         return max(1, min(63, (zone.end - zone.start) >> 10))
 
-    def _pcp_get(self, gfp: int, zonelist: Zonelist) -> int:
+    def _pcp_get(self, zonelist: Zonelist) -> int:
         """Take a page from this CPU's lists, refilled with single pages that need no split.  Returns li, or 0."""
         w, B = self.w, self.B
         for e in zonelist:

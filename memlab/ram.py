@@ -149,7 +149,7 @@ class Ram:
                 raise ValueError(f"{address:#x} and the {n} bytes from it are not all in the vmemmap of {self.nr_pages} struct pages")
         elif at < 0 or at + n > end:
             raise ValueError(f"{address:#x} and the {n} bytes from it are not all in RAM, which is {self.B:#x} to {self.B + end - 1:#x}")
-        elif highmem < self.nr_pages and at + n > highmem and at < self.KA << 3:
+        elif self.highmem_pfn < self.nr_pages and at + n > highmem and at < self.KA << 3:
             raise ValueError(f"{address:#x} would be in HIGHMEM, which has no virtual addresses; lowmem ends at {self.B + highmem - 1:#x}")
         return at
 

@@ -125,7 +125,7 @@ class Slub(SlubDebug, PageAllocator):
         Returns an object's address or 0.  When a new slab cannot be had, looks again: getting one may have brought free objects about.
         Locks in Linux: list_lock while the partial list is searched.
         """
-        w, B = self.w, self.B
+        w = self.w
         if not w[ci + SERIAL]:
             raise KernelBug("this cache was destroyed; create it again before you allocate from it")
         if w[ci + C_FLAGS] & SLAB.DEBUG:

@@ -32,7 +32,9 @@ ALL_FLAGS: Final = SLAB.DEBUG | SLAB.HWCACHE_ALIGN | SLAB.CACHE_DMA | SLAB.CACHE
 
 
 class Sizes(NamedTuple):
-    """An object's layout in bytes.  ``size`` is what one object takes in the slab; ``offset`` is where a free object, counted from its
+    """An object's layout in bytes.
+
+    ``size`` is what one object takes in the slab; ``offset`` is where a free object, counted from its
     own start, keeps the link to the next; ``inuse`` is where its right red zone ends; ``red_left_pad`` lies in front of it.
     """
 

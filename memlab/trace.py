@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 
 class Point(NamedTuple):
@@ -78,14 +78,16 @@ class Trace:
         self.max_depth = 0
 
     def enter(self, name: str, cache: str) -> None:
+        """Note that a call begins."""
         self._depth += 1
         self.max_depth = max(self.max_depth, self._depth)
         self.calls.append(Call(self._depth, name, cache))
 
     def leave(self) -> None:
+        """Note that a call returns."""
         self._depth -= 1
 
-    def __enter__(self) -> Trace:
+    def __enter__(self) -> Self:
         self._probes.listen(self._probes.traces, self)
         return self
 
@@ -108,6 +110,7 @@ class Fault:
         probes.listen(probes.faults, self)
 
     def hit(self, name: str) -> bool:
+        """Say whether this call at ``name`` is the one to fail."""
         if name == self.at and not self.fired:
             self._left -= 1
             self.fired = self._left == 0
@@ -118,7 +121,7 @@ class Fault:
         """Let calls at the point succeed again.  Does nothing the second time."""
         self._probes.ignore(self._probes.faults, self)
 
-    def __enter__(self) -> Fault:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:

@@ -49,6 +49,7 @@ class Zone(NamedTuple):
 
     @property
     def name(self) -> str:
+        """The kernel's name of the zone, as in /proc/buddyinfo."""
         return ZONE_NAMES[self.type]
 
 

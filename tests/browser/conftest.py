@@ -1,0 +1,140 @@
+"""What the browser tests share: one JupyterLab server on loopback, and Chromium driven by Playwright.
+
+A test asks for `run_all` and gets its page with every cell of a notebook run:
+
+    def test_the_lab_splits_a_block(run_all):
+        page = run_all("00_start.ipynb")
+        page.get_by_role("button", name="Split").click()
+
+The notebooks are the learner's copies, made as `make lab` makes them; a test can put one of its own into
+`workbook / "my"`. Without Chromium these tests fail: they are never skipped. Run them serially and on their own
+(`make test` does): Playwright's event loop and pytest-xdist do not share a process well.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from memlab.workbook import make_copies
+
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+# No sandbox: CI runs as root in a container. The rest keeps Chromium from calling home.
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+# Milliseconds to wait for anything: long, for a loaded machine. A test that passes never waits so long.
+PATIENCE = 60_000
+ERRORS = ", ".join(f".jp-RenderedText[data-mime-type='application/vnd.jupyter.{kind}']" for kind in ("error", "stderr"))
+
+
+def find_chromium():
+    """The Chromium to drive: $CHROMIUM, or the first one on the path; without any, the test fails."""
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+    if not found or not shutil.which(found):
+        pytest.fail(
+            "The browser tests need Chromium: install it, or name one with CHROMIUM=/path/to/it.", pytrace=False
+        )
+    return found
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args):
+    return {**browser_type_launch_args, "executable_path": find_chromium(), "args": CHROMIUM_FLAGS}
+
+
+@pytest.fixture(scope="session")
+def browser_context_args(browser_context_args):
+    return {**browser_context_args, "viewport": {"width": 1400, "height": 1000}}
+
+
+@pytest.fixture(scope="session")
+def workbook(tmp_path_factory):
+    """A folder with a copy of notebooks/ and the learner's copies in my/."""
+    root = tmp_path_factory.mktemp("workbook")
+    shutil.copytree(NOTEBOOKS, root / "notebooks")
+    make_copies(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def lab_url(workbook, tmp_path_factory):
+    """A running JupyterLab, as a function: name of a notebook in my/ -> the URL that shows it alone."""
+    home = tmp_path_factory.mktemp("jupyter")
+    (home / "config" / "labconfig").mkdir(parents=True)
+    (home / "config" / "labconfig" / "page_config.json").write_text(
+        json.dumps({"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}})
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    token = secrets.token_hex(8)
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
+    command += ["--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={workbook}"]
+    command += ["--LabApp.expose_app_in_browser=True"]  # window.jupyterapp, for run_all
+    environment = os.environ | {
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_DATA_DIR": str(home / "data"),
+        "JUPYTER_RUNTIME_DIR": str(home / "run"),
+        "IPYTHONDIR": str(home / "ipython"),
+    }
+    log = home / "server.log"
+    with (
+        log.open("w") as file,
+        subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT) as process,
+    ):
+        try:
+            wait_for_server(process, f"http://127.0.0.1:{port}/api/status?token={token}", log)
+            yield lambda notebook: f"http://127.0.0.1:{port}/doc/tree/my/{notebook}?reset&token={token}"
+        finally:
+            process.terminate()
+
+
+def wait_for_server(process, url, log):
+    """Return when the server answers; fail with its log if it ends first or never does."""
+    for _ in range(PATIENCE // 200):
+        if process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"JupyterLab did not start:\n{log.read_text()}", pytrace=False)
+
+
+@pytest.fixture
+def run_all(lab_url, page):
+    """A function: open a notebook, run all its cells, fail if one raised or wrote to stderr, return the page."""
+    page.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+
+    def run(notebook):
+        page.goto(lab_url(notebook))
+        page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+        page.wait_for_function(
+            "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+        )
+        # This resolves when the last cell is done, with false if one raised.
+        succeeded = page.evaluate("async () => await window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        errors = page.locator(ERRORS).all_inner_texts()
+        assert succeeded is not False, f"a cell of {notebook} raised: {errors}"
+        assert not errors, f"{notebook} wrote to stderr"
+        return page
+
+    return run

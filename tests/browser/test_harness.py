@@ -1,0 +1,31 @@
+"""The other browser tests trust their harness; this is why they can: a click reaches Python, and a bad cell fails."""
+
+import pytest
+from playwright.sync_api import expect
+
+COUNTER = """
+from ipywidgets import Button, HTML, VBox
+clicks, shown = Button(description="Click me"), HTML("no click")
+def count(_):
+    shown.value = "Python saw the click"
+clicks.on_click(count)
+VBox([clicks, shown])
+"""
+
+
+def test_a_click_in_the_page_reaches_python_and_its_answer_comes_back(run_all, workbook, write_notebook):
+    write_notebook(workbook / "my" / "harness_click.ipynb", COUNTER)
+    page = run_all("harness_click.ipynb")
+    shown = page.locator(".widget-html-content")
+    expect(shown).to_have_text("no click")
+    page.get_by_role("button", name="Click me").click()
+    expect(shown).to_have_text("Python saw the click")
+
+
+@pytest.mark.parametrize(
+    ("source", "said"), [("1 / 0", "raised"), ("import sys; print('x', file=sys.stderr)", "wrote to stderr")]
+)
+def test_a_cell_that_raises_or_warns_fails_the_run(run_all, workbook, write_notebook, source, said):
+    write_notebook(workbook / "my" / "harness_bad.ipynb", "print('fine')", source)
+    with pytest.raises(AssertionError, match=said):
+        run_all("harness_bad.ipynb")

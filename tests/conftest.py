@@ -1,0 +1,53 @@
+"""What several test files share: hypothesis's profile, a maker of small notebooks, and strict nbval as a function."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples in every run, and none fails for being slow: the machines that run this differ too much.
+settings.register_profile("memlab", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("memlab")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def write_notebook():
+    """A function: write a notebook that was never run, with one code cell for each source, at `path`."""
+
+    def write(path, *sources):
+        cells = [
+            {
+                "cell_type": "code",
+                "id": f"cell-{n}",
+                "execution_count": None,
+                "metadata": {},
+                "outputs": [],
+                "source": s,
+            }
+            for n, s in enumerate(sources)
+        ]
+        kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}  # else JupyterLab asks for one
+        notebook = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+        path.write_text(json.dumps(notebook), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def strict_nbval():
+    """A function: judge a notebook as `make test` does, in a process of its own; return (passed, report)."""
+
+    def judge(path):
+        command = [sys.executable, "-m", "pytest", "-c", ROOT / "pyproject.toml", "--rootdir", path.parent, path]
+        command += ["-q", "--color=no", "-p", "no:cacheprovider", "-p", "no:playwright", "-p", "no:xdist"]
+        done = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False)
+        assert done.returncode in (0, 1), done.stdout + done.stderr  # 2 and more: pytest itself could not run
+        return done.returncode == 0, done.stdout
+
+    return judge

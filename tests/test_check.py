@@ -1,0 +1,1017 @@
+"""check() finds what is wrong in RAM, says it by name, and says nothing about a machine that is in order.
+
+For every rule there is at least one damage of a single 64-bit word that breaks it; a table ties the two together, and the table is checked to
+cover all rules.  Seeded random damage shows that check() ends on any image, with a Corruption or with nothing.
+"""
+
+import random
+import re
+from itertools import pairwise
+
+import pytest
+
+from memlab import GFP, SLAB, Corruption, Machine, MemType
+from memlab.check import RULES, check
+from memlab.memdesc import tag
+from memlab.structs import HELD, folio, kmem_cache_cpu, kmem_cache_node, per_cpu_pages, vmalloc
+
+TINY = {"memory": "64K", "page_size": 256, "max_order": 4}
+SHAPES = {
+    "least": {"memory": "4K", "page_size": 256, "max_order": 4},
+    "tiny": TINY,
+    "tiny bounded": TINY | {"design": "bounded"},
+    "small pages": {"memory": "256K", "page_size": 512, "max_order": 9, "cpus": 2},
+    "default pages": {"memory": "2M"},
+    "linux watermarks": {"memory": "8M", "watermarks": "linux"},
+    "all zones": {"memory": "8M", "nodes": 2, "cpus": 3, "dma": "512K", "dma32": "1M", "highmem": "1M"},
+    "four nodes": {"memory": "1M", "page_size": 1024, "nodes": 4, "cpus": 4, "design": "bounded"},
+    "per-CPU lists": TINY | {"pcp": True, "cpus": 2},
+    "per-CPU lists bounded": {"memory": "4M", "pcp": True, "cpus": 2, "highmem": "1M", "design": "bounded"},
+    "big pages": {"memory": "4M", "page_size": "16K"},
+}
+
+
+def word(m, address):
+    return int.from_bytes(m.read(address, 8), "little")
+
+
+def poke(m, address, value):
+    m.write(address, value.to_bytes(8, "little"))
+
+
+def table(m, name):
+    """Return the address of the first struct of a table in the kernel area."""
+    return next(m.B + 8 * start for title, start, _, _ in m.kernel_tables if title == name)
+
+
+def buddy_of(m, pfn):
+    """Return the view of the struct buddy of page `pfn`, free or allocated, whatever describes its block."""
+    kind, address = m.mem_desc(pfn)
+    if kind in (MemType.FREE, MemType.BUDDY):
+        return m.buddy(address)
+    return m.buddy(m.slab(address).buddy)  # every descriptor in front of a block names its buddy at the same place
+
+
+def slab_of(m, obj):
+    return m.slab(m.mem_desc(m.virt_to_pfn(obj)).address)
+
+
+def node_of(cache, node=0):
+    return kmem_cache_node(cache.machine, cache.struct.node + node * kmem_cache_node.sizeof)
+
+
+def cpu_of(cache, cpu=0):
+    m = cache.machine
+    words = next(count for title, _, _, count in m.kernel_tables if title == "kmem_cache_cpu") // m.config.cpus
+    return kmem_cache_cpu(m, table(m, "kmem_cache_cpu") + cpu * words * kmem_cache_cpu.sizeof + 8 * cache.struct.cpu_slab)
+
+
+def free_pfns(m, order):
+    """Return the pfns of the first pages of all free blocks of an order, in order of pfn."""
+    return [p for p in range(m.nr_pages) if m.mem_desc(p).type is MemType.FREE and buddy_of(m, p).order == order and buddy_of(m, p).page == m.pfn_to_page(p)]
+
+
+def setting(view, field, value, part=0):
+    """Return the one-word write that sets a field (or the `part`-th word of a longer one) of a struct: machine, address, word."""
+    declared = getattr(type(view), field)
+    m, at = view.memory, view.address + declared.offset + 8 * part
+    width = min(declared.width, 8)
+    first = at & ~7
+    raw = bytearray(m.read(first, 8))
+    raw[at - first : at - first + width] = value.to_bytes(width, "little")
+    return m, first, int.from_bytes(raw, "little")
+
+
+NEXT, PREV = 0, 1  # parts of a list_head
+
+DAMAGE = []  # (rule, function that returns a one-word write)
+
+
+def damage(rule):
+    def add(function):
+        DAMAGE.append(pytest.param(rule, function, id=f"{rule}: {function.__name__}"))
+        return function
+
+    return add
+
+
+# -- zones
+
+
+@damage("zone-shape")
+def a_zone_starts_a_page_later():
+    m = Machine(**TINY)
+    return setting(m.zone(), "start_pfn", m.zone().start_pfn + 1)
+
+
+@damage("zone-shape")
+def a_zone_has_another_name():
+    return setting(Machine(**TINY).zone(), "name", int.from_bytes(b"Abnormal", "little"))
+
+
+@damage("zone-managed")
+def managed_pages_is_off_by_one():
+    m = Machine(**TINY)
+    return setting(m.zone(), "managed_pages", m.zone().managed_pages - 1)
+
+
+@damage("zone-watermarks")
+def min_is_above_low():
+    m = Machine(**TINY, watermarks=(4, 6, 8))
+    return setting(m.zone(), "watermark", 7, part=0)
+
+
+@damage("zone-free-count")
+def free_pages_is_off_by_one():
+    m = Machine(**TINY)
+    return setting(m.zone(), "free_pages", m.zone().free_pages + 1)
+
+
+# -- free lists
+
+
+def free_buddy(m):
+    """Return the first buddy on the list of free blocks of the highest order, which has two or more."""
+    m.alloc_pages(0)
+    assert m.buddyinfo()[0, "Normal"][m.max_order] > 1
+    return m.buddy(m.zone().free_area[2 * m.max_order] - 8)
+
+
+@damage("free-list-link")
+def a_link_leaves_the_descriptors():
+    b = free_buddy(Machine(**TINY))
+    return setting(b, "list", b.memory.zone().address, NEXT)
+
+
+@damage("free-list-link")
+def a_link_points_to_nowhere():
+    return setting(free_buddy(Machine(**TINY)), "list", 0, NEXT)
+
+
+@damage("free-list-link")
+def a_free_blocks_buddy_is_on_a_freelist_itself():
+    m = Machine(**TINY)
+    m.alloc_pages(0)
+    cpu = cpu_of(m.caches["kmem_cache_buddy"])
+    free = [m.mem_desc(p).address for p in range(m.nr_pages) if m.mem_desc(p).type is MemType.FREE]
+    return setting(cpu, "freelist", next(b for b in free if 0 <= b - m.slab(cpu.slab).virt < m.page_size))
+
+
+@damage("free-list-prev")
+def prev_does_not_undo_next():
+    b = free_buddy(Machine(**TINY))
+    return setting(b, "list", b.address + 8, PREV)
+
+
+@damage("free-list-prev")
+def the_heads_prev_is_not_its_last_block():
+    m = Machine(**TINY)
+    return setting(m.zone(), "free_area", m.zone().free_area[2 * m.max_order], 2 * m.max_order + PREV)
+
+
+@damage("free-list-loop")
+def a_block_follows_itself():
+    b = free_buddy(Machine(**TINY))
+    return setting(b, "list", b.address + 8, NEXT)
+
+
+@damage("free-list-order")
+def a_free_block_says_another_order():
+    b = free_buddy(Machine(**TINY))
+    return setting(b, "order", b.order - 1)
+
+
+@damage("free-list-zone")
+def a_free_block_says_another_zone():
+    b = free_buddy(Machine(**TINY))
+    return setting(b, "flags", b.flags ^ 1 << 4)
+
+
+@damage("free-block-merged")
+def a_blocks_order_makes_it_its_neighbours_buddy():
+    """Pages 8n and 8n + 1 are free as a block of order 1, page 8n + 2 as one of order 0, which then says order 1."""
+    m = Machine(**TINY)
+    first = m.alloc_pages(2)
+    assert m.split_page(first) == (first, first + 2)
+    assert m.split_page(first + 2) == (first + 2, first + 3)
+    m.free_pages(first)
+    m.free_pages(first + 2)
+    assert buddy_of(m, first).order == 1
+    assert m.check() is None
+    return setting(buddy_of(m, first + 2), "order", 1)
+
+
+# -- per-CPU page lists
+
+
+def per_cpu(cpu=1):
+    """Return (machine, the per-CPU list of one CPU, the last page freed there); two pages are on it."""
+    m = Machine(**TINY, pcp=True, cpus=2)
+    with m.on_cpu(cpu):
+        pfns = m.alloc_pages_bulk(2)
+        for pfn in pfns:
+            m.free_pages(pfn)
+    pages = per_cpu_pages(m, table(m, "per_cpu_pages") + cpu * len(m.zones) * per_cpu_pages.sizeof)
+    assert pages.count >= 2
+    return m, pages, pfns[-1]
+
+
+@damage("pcp-link")
+def a_per_cpu_list_leads_to_the_kernel_area():
+    m, pages, _ = per_cpu()
+    return setting(pages, "list", m.zone().address, NEXT)
+
+
+@damage("pcp-link")
+def prev_on_a_per_cpu_list_does_not_undo_next():
+    m, _, pfn = per_cpu()
+    b = buddy_of(m, pfn)
+    return setting(b, "list", b.address + 8, PREV)
+
+
+@damage("pcp-count")
+def a_per_cpu_list_counts_a_page_too_many():
+    _, pages, _ = per_cpu()
+    return setting(pages, "count", pages.count + 1)
+
+
+@damage("pcp-page")
+def a_per_cpu_page_is_not_marked():
+    m, _, pfn = per_cpu()
+    b = buddy_of(m, pfn)
+    return setting(b, "flags", b.flags & ~2)
+
+
+@damage("pcp-page")
+def a_per_cpu_page_is_of_order_1():
+    m, _, pfn = per_cpu()
+    return setting(buddy_of(m, pfn), "order", 1)
+
+
+# -- struct buddy and mem_desc
+
+
+@damage("buddy-page")
+def a_buddys_page_is_no_struct_page():
+    m = Machine(**TINY)
+    return setting(buddy_of(m, m.alloc_pages(0)), "page", m.B)
+
+
+@damage("buddy-page")
+def a_buddys_page_points_between_two_struct_pages():
+    m = Machine(**TINY)
+    pfn = m.alloc_pages(0)
+    return setting(buddy_of(m, pfn), "page", m.pfn_to_page(pfn) + 4)
+
+
+@damage("buddy-order")
+def a_buddys_order_is_above_the_highest():
+    m = Machine(**TINY)
+    return setting(buddy_of(m, m.alloc_pages(0)), "order", m.max_order + 1)
+
+
+@damage("buddy-order")
+def a_buddys_order_is_beyond_all_reason():
+    m = Machine(**TINY)
+    return setting(buddy_of(m, m.alloc_pages(0)), "order", 0xFFFF_FFFF)
+
+
+@damage("buddy-alignment")
+def a_block_of_two_pages_starts_at_an_odd_page():
+    m = Machine(**TINY)
+    pfn = m.alloc_pages(1)
+    return setting(buddy_of(m, pfn), "page", m.pfn_to_page(pfn + 1))
+
+
+@damage("buddy-zone")
+def an_allocated_block_says_another_zone():
+    m = Machine(**TINY)
+    b = buddy_of(m, m.alloc_pages(0))
+    return setting(b, "flags", b.flags ^ 1 << 4)
+
+
+@damage("buddy-zone")
+def an_allocated_block_says_another_node():
+    m = Machine(**TINY, nodes=2)
+    b = buddy_of(m, m.alloc_pages(0, node=1))
+    return setting(b, "flags", b.flags ^ 1 << 8)
+
+
+@damage("buddy-leak")
+def a_page_forgets_its_buddy():
+    m = Machine(**TINY)
+    return setting(m.page(m.alloc_pages(0)), "mem_desc", 0)
+
+
+@damage("block-mem_desc")
+def a_tail_page_of_a_free_block_names_another_buddy():
+    m = Machine(**TINY)
+    a, b = free_pfns(m, m.max_order)[:2]
+    return setting(m.page(a + 5), "mem_desc", m.page(b).mem_desc)
+
+
+@damage("block-mem_desc")
+def a_tail_page_of_an_allocated_block_says_free():
+    m = Machine(**TINY)
+    pfn = m.alloc_pages(2)
+    return setting(m.page(pfn + 3), "mem_desc", tag(m.mem_desc(pfn).address, MemType.FREE))
+
+
+@damage("block-mem_desc")
+def a_tail_page_of_a_folio_names_its_buddy_instead():
+    m = Machine(**TINY)
+    f = folio(m, m.folio_alloc(2))
+    pfn = m.page_to_pfn(m.buddy(f.buddy).page)
+    return setting(m.page(pfn + 1), "mem_desc", tag(f.buddy, MemType.BUDDY))
+
+
+@damage("page-type")
+def a_mem_desc_has_a_type_that_does_not_exist():
+    m = Machine(**TINY)
+    pfn = m.alloc_pages(0)
+    return setting(m.page(pfn), "mem_desc", m.page(pfn).mem_desc | 15)
+
+
+@damage("page-desc")
+def a_mem_desc_names_a_buddy_that_is_not_live():
+    m = Machine(**TINY)
+    pfn = m.alloc_pages(0)
+    spare = m.caches["kmem_cache_buddy"].alloc()
+    m.caches["kmem_cache_buddy"].free(spare)
+    return setting(m.page(pfn), "mem_desc", tag(spare, MemType.BUDDY))
+
+
+@damage("page-desc")
+def a_mem_desc_names_a_slab_outside_ram():
+    m = Machine(**TINY)
+    return setting(m.page(m.alloc_pages(0)), "mem_desc", tag(m.V, MemType.SLAB))
+
+
+@damage("page-desc")
+def a_mem_desc_gives_a_buddy_the_type_of_a_folio():
+    m = Machine(**TINY)
+    pfn = m.alloc_pages(0)
+    return setting(m.page(pfn), "mem_desc", tag(m.mem_desc(pfn).address, MemType.FOLIO))
+
+
+@damage("page-reserved")
+def page_0_has_a_descriptor():
+    m = Machine(**TINY, dma="4K")
+    assert m.mem_map_pfn > 0
+    return setting(m.page(0), "mem_desc", m.page(m.alloc_pages(0)).mem_desc)
+
+
+@damage("page-reserved")
+def a_page_of_the_mem_map_has_a_descriptor():
+    m = Machine(**TINY)
+    return setting(m.page(m.mem_map_pfn + 1), "mem_desc", m.page(m.alloc_pages(0)).mem_desc)
+
+
+@damage("page-reserved")
+def a_page_in_use_has_none():
+    m = Machine(**TINY)
+    return setting(m.page(m.alloc_pages(1)), "mem_desc", 0)
+
+
+@damage("page-two-owners")
+def a_block_grows_over_its_neighbour():
+    m = Machine(**TINY)
+    first = m.alloc_pages(1)
+    assert m.split_page(first) == (first, first + 1)
+    return setting(buddy_of(m, first), "order", 1)
+
+
+@damage("buddy-leak")
+def a_buddy_names_another_buddys_page():
+    m = Machine(**TINY)
+    a, b = m.alloc_pages(0), m.alloc_pages(0)
+    return setting(buddy_of(m, a), "page", m.pfn_to_page(b))
+
+
+@damage("page-no-owner")
+def a_block_shrinks_to_half():
+    m = Machine(**TINY)
+    return setting(buddy_of(m, m.alloc_pages(1)), "order", 0)
+
+
+@damage("desc-in-free-page")
+def a_page_of_buddies_says_that_it_is_free():
+    m = Machine(**TINY)
+    home = m.virt_to_pfn(free_buddy(m).address)
+    return setting(m.page(home), "mem_desc", m.page(free_pfns(m, m.max_order)[0]).mem_desc)
+
+
+@damage("desc-in-free-page")
+def a_page_of_struct_slabs_says_that_it_is_free():
+    m, _, objects = two_slabs()
+    home = m.virt_to_pfn(slab_of(m, objects[0]).address)
+    return setting(m.page(home), "mem_desc", m.page(free_pfns(m, m.max_order)[0]).mem_desc)
+
+
+@damage("desc-in-free-page")
+def a_page_of_folios_says_that_it_is_free():
+    m = Machine(**TINY)
+    assert m.caches["folio"].struct.order == 1
+    last = [m.folio_alloc(0) for _ in range(m.caches["folio"].struct.objects)][-1]
+    tail = m.virt_to_pfn(last)
+    assert slab_of(m, last).virt < m.page_address(tail)
+    return setting(m.page(tail), "mem_desc", m.page(free_pfns(m, m.max_order)[0]).mem_desc)
+
+
+# -- caches and slabs
+
+
+def two_slabs(flags=0, cpus=2, **more):
+    """Return (machine, cache, objects): a first slab that is full, a second that is a CPU's with one object in use."""
+    m = Machine(**TINY, cpus=cpus, **more)
+    cache = m.kmem_cache_create("thing", 32, flags=flags)
+    return m, cache, [cache.alloc() for _ in range(cache.struct.objects + 1)]
+
+
+def partial_slabs(n=2):
+    """Return (machine, cache, slab views): n partial slabs in the order of their node's list."""
+    m = Machine(**TINY)
+    cache = m.kmem_cache_create("thing", 32)
+    per = cache.struct.objects
+    objects = [cache.alloc() for _ in range(per * n + 1)]
+    for i in range(n):
+        cache.free(objects[i * per])
+    slabs = [slab_of(m, objects[i * per]) for i in range(n)]
+    assert node_of(cache).nr_partial == n
+    assert not any(s.frozen for s in slabs)
+    return m, cache, slabs
+
+
+@damage("cache-shape")
+def a_caches_objects_get_larger():
+    m, cache, _ = two_slabs()
+    return setting(cache.struct, "size", cache.size + 8)
+
+
+@damage("cache-shape")
+def a_caches_size_is_0():
+    m, cache, _ = two_slabs()
+    return setting(cache.struct, "size", 0)
+
+
+@damage("cache-shape")
+def a_cache_points_to_another_caches_nodes():
+    m, cache, _ = two_slabs()
+    return setting(cache.struct, "node", m.caches["folio"].struct.node)
+
+
+@damage("cache-shape")
+def a_debug_caches_right_red_zone_ends_before_it_begins():
+    _, cache, _ = two_slabs(SLAB.DEBUG)
+    return setting(cache.struct, "inuse", 0)
+
+
+@damage("cache-nr_slabs")
+def a_node_counts_a_slab_too_many():
+    _, cache, _ = two_slabs()
+    return setting(node_of(cache), "nr_slabs", node_of(cache).nr_slabs + 1)
+
+
+@damage("partial-link")
+def a_partial_list_leads_to_a_full_slab_of_another_cache():
+    m, cache, _ = partial_slabs()
+    other = m.kmem_cache_create("other", 32)
+    return setting(node_of(cache), "partial", slab_of(m, other.alloc()).address + 8, NEXT)
+
+
+@damage("partial-link")
+def prev_on_a_partial_list_does_not_undo_next():
+    _, _, slabs = partial_slabs()
+    return setting(slabs[1], "list", slabs[1].address + 8, PREV)
+
+
+@damage("partial-link")
+def a_partial_list_runs_in_a_circle():
+    _, _, slabs = partial_slabs(3)
+    return setting(slabs[1], "list", slabs[0].address + 8, NEXT)
+
+
+@damage("partial-count")
+def nr_partial_is_off_by_one():
+    _, cache, _ = partial_slabs()
+    return setting(node_of(cache), "nr_partial", 3)
+
+
+@damage("partial-missing")
+def a_partial_slab_falls_off_its_list():
+    _, cache, slabs = partial_slabs()
+    return setting(slabs[0], "list", node_of(cache).address + kmem_cache_node.partial.offset, NEXT)
+
+
+@damage("partial-missing")
+def a_full_slab_gets_a_free_object():
+    m, _, objects = two_slabs()
+    return setting(slab_of(m, objects[0]), "freelist", objects[0])
+
+
+@damage("partial-full")
+def a_partial_slab_loses_its_free_objects():
+    _, _, slabs = partial_slabs()
+    return setting(slabs[0], "freelist", 0)
+
+
+@damage("cpu-slab")
+def a_cpus_slab_is_another_caches():
+    m, cache, _ = two_slabs()
+    other = m.kmem_cache_create("other", 32)
+    return setting(cpu_of(cache), "slab", slab_of(m, other.alloc()).address)
+
+
+@damage("cpu-slab")
+def two_cpus_have_one_slab():
+    _, cache, _ = two_slabs()
+    return setting(cpu_of(cache, 1), "slab", cpu_of(cache, 0).slab)
+
+
+@damage("cpu-slab")
+def a_cpus_slab_is_in_highmem():
+    m, cache, _ = two_slabs(highmem="4K")
+    return setting(cpu_of(cache), "slab", m.B + (m.highmem_pfn << 8))
+
+
+@damage("cpu-freelist")
+def a_cpus_freelist_leaves_its_slab():
+    _, cache, objects = two_slabs()
+    return setting(cpu_of(cache), "freelist", objects[0])
+
+
+@damage("cpu-freelist")
+def a_cpu_without_a_slab_has_a_freelist():
+    _, cache, objects = two_slabs()
+    return setting(cpu_of(cache, 1), "freelist", objects[0])
+
+
+@damage("cpu-freelist")
+def a_free_object_on_a_cpus_list_points_to_itself():
+    m, cache, _ = two_slabs()
+    obj = cpu_of(cache).freelist
+    return m, obj + cache.struct.offset, obj
+
+
+@damage("cpu-freelist")
+def a_cpus_and_its_slabs_freelist_share_an_object():
+    m, cache, objects = two_slabs()
+    return setting(slab_of(m, objects[-1]), "freelist", cpu_of(cache).freelist)
+
+
+@damage("slab-leak")
+def a_slabs_page_forgets_it():
+    m = Machine(**TINY)
+    obj = m.caches["kmem_cache_buddy"].alloc()
+    return setting(m.page(m.virt_to_pfn(obj)), "mem_desc", 0)
+
+
+@damage("slab-place")
+def a_struct_slab_in_use_is_on_a_freelist():
+    m, cache, _ = two_slabs()
+    used = cpu_of(cache).slab
+    return setting(cpu_of(m.caches["kmem_cache_slab"]), "freelist", used)
+
+
+@damage("slab-cache")
+def a_slab_names_a_cache_that_was_never_created():
+    m, _, objects = two_slabs()
+    return setting(slab_of(m, objects[0]), "slab_cache", m.caches["kmem_cache_buddy"].address + 60 * type(m.caches["folio"].struct).sizeof)
+
+
+@damage("slab-cache")
+def a_cache_with_slabs_is_no_longer_live():
+    _, cache, _ = two_slabs()
+    return setting(cache.struct, "serial", 0)
+
+
+@damage("slab-virt")
+def a_slabs_virt_is_a_page_too_high():
+    m, _, objects = two_slabs()
+    s = slab_of(m, objects[0])
+    return setting(s, "virt", s.virt + m.page_size)
+
+
+@damage("slab-flags")
+def a_slab_says_another_zone_than_its_buddy():
+    m, _, objects = two_slabs()
+    s = slab_of(m, objects[0])
+    return setting(s, "flags", s.flags ^ 1 << 4)
+
+
+@damage("slab-buddy")
+def a_slabs_buddy_is_no_struct_buddy():
+    m, _, objects = two_slabs()
+    return setting(slab_of(m, objects[0]), "buddy", m.zone().address)
+
+
+@damage("slab-buddy")
+def a_slabs_buddy_is_another_blocks():
+    m, _, objects = two_slabs()
+    return setting(slab_of(m, objects[0]), "buddy", slab_of(m, objects[-1]).buddy)
+
+
+@damage("slab-order")
+def a_slabs_order_is_none_of_its_caches():
+    m, _, objects = two_slabs()
+    return setting(slab_of(m, objects[0]), "order", 3)
+
+
+@damage("slab-order")
+def a_slabs_order_is_not_its_buddys():
+    m, _, objects = two_slabs()
+    return setting(buddy_of(m, m.virt_to_pfn(objects[0])), "order", 2)
+
+
+@damage("slab-objects")
+def a_slab_says_that_it_has_one_object_more():
+    m, _, objects = two_slabs()
+    s = slab_of(m, objects[0])
+    return setting(s, "objects", s.objects + 1)
+
+
+@damage("slab-freelist")
+def a_slabs_freelist_points_into_the_middle_of_an_object():
+    _, _, slabs = partial_slabs()
+    return setting(slabs[0], "freelist", slabs[0].freelist + 8)
+
+
+@damage("slab-freelist")
+def a_free_object_points_out_of_its_slab():
+    m, cache, slabs = partial_slabs()
+    return m, slabs[0].freelist + cache.struct.offset, slabs[1].freelist
+
+
+@damage("slab-freelist")
+def a_free_object_points_to_itself():
+    m, cache, slabs = partial_slabs()
+    return m, slabs[0].freelist + cache.struct.offset, slabs[0].freelist
+
+
+@damage("slab-inuse")
+def inuse_is_off_by_one():
+    _, _, slabs = partial_slabs()
+    return setting(slabs[0], "inuse", slabs[0].inuse - 1)
+
+
+@damage("slab-frozen")
+def a_partial_slab_says_that_it_is_a_cpus():
+    _, _, slabs = partial_slabs()
+    return setting(slabs[0], "frozen", 1)
+
+
+@damage("slab-frozen")
+def a_cpus_slab_does_not_say_so():
+    m, cache, _ = two_slabs()
+    return setting(m.slab(cpu_of(cache).slab), "frozen", 0)
+
+
+@damage("slab-frozen")
+def a_cpu_forgets_its_slab():
+    _, cache, _ = two_slabs()
+    return setting(cpu_of(cache), "slab", 0)
+
+
+@damage("slab-lowmem")
+def a_page_of_highmem_says_that_it_is_a_slab():
+    m = Machine(**TINY, highmem="4K")
+    return setting(m.page(m.highmem_pfn), "mem_desc", tag(m.caches["kmem_cache_slab"].alloc(), MemType.SLAB))
+
+
+@damage("slab-lowmem")
+def a_slab_reaches_into_highmem():
+    """The last block of lowmem is a slab, and says that it is of a higher order and has the objects to go with it."""
+    m = Machine(**TINY, highmem="4K")
+    cache = m.kmem_cache_create("page", m.page_size)
+    last = m.page_address(m.highmem_pfn - 1)
+    while (obj := cache.alloc()) is not None and slab_of(m, obj).virt + (m.page_size << slab_of(m, obj).order) <= last:
+        pass
+    s = slab_of(m, obj)
+    objects, order = (m.page_size << 4) // cache.size, 4
+    m, at, value = setting(s, "objects", objects)
+    return m, at, value & ~(0xFF << 32) | order << 32
+
+
+# -- debug caches
+
+
+@damage("red-zone")
+def a_byte_after_a_live_object_is_written():
+    m, cache, objects = two_slabs(SLAB.DEBUG)
+    return m, objects[0] + cache.object_size, 0
+
+
+@damage("red-zone")
+def a_byte_before_a_live_object_is_written():
+    m, _, objects = two_slabs(SLAB.RED_ZONE)
+    return m, objects[0] - 8, 0xCCCC_CCCC_CCCC_CC00
+
+
+@damage("poison")
+def a_free_object_is_written():
+    m, cache, objects = two_slabs(SLAB.DEBUG)
+    cache.free(objects[0])
+    return m, objects[0] + 8, 0x6B6B_6B6B_6B6B_6B6A
+
+
+# -- users
+
+
+def a_folio(order=0):
+    m = Machine(**TINY)
+    return m, folio(m, m.folio_alloc(order))
+
+
+@damage("user-leak")
+def a_folios_page_forgets_it():
+    m, f = a_folio()
+    return setting(m.page(m.page_to_pfn(m.buddy(f.buddy).page)), "mem_desc", tag(f.buddy, MemType.BUDDY))
+
+
+@damage("user-buddy")
+def a_folios_buddy_is_no_struct_buddy():
+    m, f = a_folio()
+    return setting(f, "buddy", f.address)
+
+
+@damage("user-buddy")
+def a_folios_buddy_is_another_folios():
+    m, f = a_folio()
+    return setting(f, "buddy", folio(m, m.folio_alloc(0)).buddy)
+
+
+@damage("user-buddy")
+def a_folio_says_another_order_than_its_buddy():
+    _, f = a_folio(1)
+    return setting(f, "order", 2)
+
+
+@damage("user-refcount")
+def a_live_folio_has_no_references():
+    _, f = a_folio()
+    return setting(f, "refcount", 0)
+
+
+@damage("vmalloc-list")
+def a_vmalloc_counts_a_page_too_many():
+    m = Machine(**TINY)
+    v = vmalloc(m, m.vmalloc(3 * m.page_size))
+    return setting(v, "nr_pages", 4)
+
+
+@damage("vmalloc-list")
+def a_vmallocs_list_leads_to_itself():
+    m = Machine(**TINY)
+    v = vmalloc(m, m.vmalloc(3 * m.page_size))
+    return m, v.list[0], v.list[0]
+
+
+# -- the table at work
+
+
+@pytest.mark.parametrize(("rule", "function"), DAMAGE)
+def test_one_damaged_word_breaks_the_rule(rule, function):
+    m, address, value = function()
+    before = word(m, address)
+    assert m.check() is None
+    assert value != before
+    poke(m, address, value)
+    with pytest.raises(Corruption) as caught:
+        m.check()
+    assert rule in caught.value.rules
+    poke(m, address, before)
+    assert m.check() is None
+
+
+def test_every_rule_has_its_damage_and_its_sentence():
+    assert {param.values[0] for param in DAMAGE} == set(RULES)
+    assert len(RULES) >= 40
+    assert len(set(RULES.values())) == len(RULES)
+    assert all(len(sentence.split()) > 4 for sentence in RULES.values())
+
+
+# -- machines in order
+
+
+def use(m, seed, steps=150):
+    """Do a random mix of everything on a machine; return functions that free what is still in use."""
+    r, live = random.Random(seed), []
+    caches = [m.kmem_cache_create(name, size, flags=flags) for name, size, flags in (("a", 24, 0), ("b", 100, 0), ("c", 40, SLAB.DEBUG))]
+    makers = [
+        (lambda: m.alloc_pages(r.randrange(m.max_order), r.choice([GFP.KERNEL, GFP.ATOMIC, GFP.KERNEL | GFP.HIGHMEM])), m.free_pages),
+        (lambda: m.folio_alloc(r.randrange(2)), m.folio_put),
+        (lambda: m.anonmem_alloc(0, GFP.KERNEL | GFP.HIGHMEM), m.anonmem_put),
+        (lambda: m.filemem_alloc(1), m.filemem_put),
+        (m.pgtable_alloc, m.pgtable_put),
+        (lambda: m.vmalloc(r.randrange(1, 5 * m.page_size)), m.vfree),
+        (lambda: m.kmalloc(r.randrange(1, 3 * m.page_size)), m.kfree),
+        (m.get_free_page, m.free_page),
+        (m.caches["kmem_cache_buddy"].alloc, m.caches["kmem_cache_buddy"].free),
+        (m.caches["kmem_cache_slab"].alloc, m.caches["kmem_cache_slab"].free),
+        *((cache.alloc, cache.free) for cache in caches),
+        (lambda: caches[0].alloc_bulk(r.randrange(20)), caches[0].free_bulk),
+    ]
+    for step in range(steps):
+        with m.on_cpu(r.randrange(m.config.cpus)):
+            if live and r.random() < (0.35 if step < 2 * steps // 3 else 0.7):
+                free, what = live.pop(r.randrange(len(live)))
+                free(what)
+            else:
+                make, free = r.choice(makers)
+                got = make()
+                if got is not None:
+                    live.append((free, got))
+            if r.random() < 0.02:
+                m.shrink()
+    return live
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_a_fresh_machine_is_in_order(shape):
+    assert Machine(**shape).check() is None
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_a_machine_in_use_is_in_order_and_so_it_is_with_everything_freed(shape):
+    m = Machine(**shape)
+    live = use(m, seed=7)
+    assert m.check() is None
+    for free, what in live:
+        free(what)
+    assert m.check() is None
+    m.shrink()
+    assert m.check() is None
+
+
+def test_check_reads_and_does_not_write():
+    m = Machine(**TINY, cpus=2)
+    use(m, seed=3)
+    before, counters = m.snapshot(), m.stats
+    m.check()
+    poke(m, m.zone().address + 16, 99)
+    damaged = m.snapshot()
+    with pytest.raises(Corruption):
+        m.check()
+    assert m.snapshot() == damaged
+    assert damaged != before
+    assert m.stats == counters
+
+
+def test_what_users_write_into_their_own_memory_is_no_damage():
+    m, cache, objects = two_slabs()
+    page = m.get_free_page()
+    m.write(page, b"\xff" * m.page_size)
+    m.write(objects[0], b"\xff" * cache.object_size)
+    assert m.check() is None
+
+
+def test_counters_may_say_anything():
+    m = Machine(**TINY)
+    for i in range(len(m.stats)):
+        poke(m, table(m, "vm_stat") + 8 * i, 2**64 - 1)
+    assert m.check() is None
+
+
+def test_descriptors_that_a_consumer_holds_are_no_leak_but_without_the_mark_they_are():
+    m = Machine(**TINY)
+    held = {name: m.caches[name].alloc() for name in ("kmem_cache_buddy", "kmem_cache_slab")}
+    assert m.check() is None
+    assert all(word(m, address) == HELD for address in held.values())
+    poke(m, held["kmem_cache_slab"], 0)
+    with pytest.raises(Corruption, match=f"slab-leak: the struct slab {held['kmem_cache_slab']:#x}") as caught:
+        m.check()
+    assert caught.value.rules == ["slab-leak"]
+
+
+# -- what a Corruption says
+
+
+def test_a_corruption_names_rule_and_addresses_and_says_it_in_words():
+    m = Machine(**TINY)
+    b = buddy_of(m, m.alloc_pages(1))
+    poke(m, *setting(b, "order", 9)[1:])
+    with pytest.raises(Corruption) as caught:
+        m.check()
+    found = next(broken for broken in caught.value.broken if broken.rule == "buddy-order")
+    assert found.addresses == (b.address,)
+    assert found.sentence == f"the buddy {b.address:#x} says order 9; the highest is 4"
+    assert f"buddy-order: {found.sentence}" in str(caught.value).splitlines()
+
+
+@pytest.mark.parametrize(("rule", "function"), DAMAGE)
+def test_every_sentence_gives_an_address_in_hexadecimal(rule, function):
+    m, address, value = function()
+    poke(m, address, value)
+    of_rule = [broken for broken in check(m) if broken.rule == rule]
+    assert of_rule
+    for broken in of_rule:
+        assert broken.addresses
+        assert all(isinstance(a, int) and 0 <= a < 1 << 64 for a in broken.addresses)
+        assert re.search(r"0x[0-9a-f]+|\bpages? \d+|zone \w+|CPU \d+|on node \d+", broken.sentence)
+        assert not re.search(r"\b\d{12,}\b", broken.sentence)  # no address in decimal
+
+
+def test_rules_are_listed_once_however_often_they_are_broken():
+    m = Machine(**TINY)
+    for pfn in free_pfns(m, m.max_order)[:3]:
+        poke(m, *setting(m.page(pfn + 1), "mem_desc", 15)[1:])
+    with pytest.raises(Corruption) as caught:
+        m.check()
+    assert [b.rule for b in caught.value.broken].count("page-type") == 3
+    assert caught.value.rules == sorted(set(caught.value.rules))
+
+
+def test_a_long_list_of_damage_is_cut_in_the_message_but_not_in_broken():
+    m = Machine(**TINY)
+    for pfn in range(m.nr_pages):
+        poke(m, m.pfn_to_page(pfn), 15)
+    with pytest.raises(Corruption) as caught:
+        m.check()
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 21
+    assert lines[-1] == f"... and {len(caught.value.broken) - 20} more"
+
+
+# -- it always ends
+
+
+def damaged_images(seed, n):
+    """Yield n machines with one to eight random words written: random values, pointers to anywhere, values from elsewhere, flipped bits."""
+    r = random.Random(seed)
+    machines = []
+    for shape in ("tiny", "tiny bounded", "per-CPU lists", "all zones"):
+        m = Machine(**SHAPES[shape] | ({"memory": "1M", "dma": "64K", "dma32": "64K", "highmem": "64K"} if shape == "all zones" else {}))
+        use(m, seed)
+        machines.append((m, m.snapshot()))
+    for i in range(n):
+        m, good = machines[i % len(machines)]
+        m.restore(good)
+        kernel = table(m, "zone"), table(m, "vm_stat")
+        slabs = [p for p in range(m.nr_pages) if m.mem_desc(p).type is MemType.SLAB]
+        for _ in range(r.randint(1, 8)):
+            where = r.choice(["kernel", "mem_map", "slab"])
+            if where == "kernel":
+                at = r.randrange(*kernel, 8)
+            elif where == "mem_map":
+                at = m.pfn_to_page(r.randrange(m.nr_pages))
+            else:
+                at = m.page_address(r.choice(slabs)) + r.randrange(0, m.page_size, 8)
+            value = r.choice(
+                [
+                    r.getrandbits(64),
+                    r.choice([0, 1, 1 << 63, (1 << 64) - 1]),
+                    m.B + 8 * r.randrange((kernel[1] - m.B) // 8),
+                    m.B + r.randrange(m.nr_pages * m.page_size),
+                    m.pfn_to_page(r.randrange(m.nr_pages)),
+                    word(m, r.randrange(*kernel, 8)),
+                    word(m, at) ^ 1 << r.randrange(64),
+                ]
+            )
+            poke(m, at, value)
+        yield m
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_check_ends_on_any_damaged_image_with_a_corruption_or_with_nothing(seed):
+    found = set()
+    for m in damaged_images(seed, 100):
+        try:
+            assert m.check() is None
+        except Corruption as corruption:
+            found.update(corruption.rules)
+            assert str(corruption)
+    assert len(found) > 20  # the damage reached most of what there is
+
+
+def test_check_ends_on_an_image_of_noise():
+    r = random.Random(1)
+    m = Machine(**TINY)
+    for fill in (b"\0", b"\xff", b"\1", None):
+        for pfn in range(m.nr_pages):
+            m.write(m.page_address(pfn), r.randbytes(m.page_size) if fill is None else fill * m.page_size)
+        with pytest.raises(Corruption):
+            m.check()
+
+
+def test_check_ends_when_every_pointer_is_a_pointer_to_itself():
+    m = Machine(**TINY, pcp=True, cpus=2)
+    use(m, seed=2)
+    for start, end in ((m.B, m.B + m.nr_pages * m.page_size), (table(m, "zone"), table(m, "vm_stat"))):
+        for at in range(start, end, 8):
+            if m.B <= word(m, at) < table(m, "vm_stat"):
+                poke(m, at, at)
+    with pytest.raises(Corruption):
+        m.check()
+
+
+def test_check_ends_on_free_lists_tied_together():
+    """Each list leads into the next one's blocks, and the last into the first's."""
+    m = Machine(**TINY)
+    m.alloc_pages(0)
+    heads = [m.zone().address + type(m.zone()).free_area.offset + 16 * order for order in range(m.max_order + 1)]
+    firsts = [word(m, head) for head in heads]
+    for head, first in pairwise(zip(heads, firsts[1:] + firsts[:1], strict=True)):
+        poke(m, head[0], first[1])
+    with pytest.raises(Corruption) as caught:
+        m.check()
+    assert any(rule.startswith("free-list") for rule in caught.value.rules)
