@@ -19,7 +19,8 @@ from .page_alloc import KERNEL
 from .page_bugs import BUDDY, ORDER, PAGE
 from .ram import KernelBug
 from .slub import CACHE_WORDS, CPU_ROW, SERIAL
-from .slub_size import ALL_FLAGS, MAX_OBJECTS, calculate_sizes, get_order
+from .slub_debug import RED_ACTIVE
+from .slub_size import ALL_FLAGS, MAX_OBJECTS, SLAB, calculate_sizes, get_order
 from .structs import HELD, NR_CACHES, kmem_cache, slab
 
 _NO_OBJECT_FLAGS: Final = GFP.HIGHMEM | GFP.DMA | GFP.DMA32
@@ -110,6 +111,7 @@ class KmemCache:
                 raise m._bad_object(self._ci, obj)
         if len(set(objs)) < len(objs):
             raise KernelBug("double free: an object is in the list more than once")
+        m._look_before_bulk(self._ci, objs)
         m._kmem_cache_free_bulk(self._ci, objs)
 
     def shrink(self) -> int:
@@ -254,8 +256,8 @@ class Caches(Descriptors):
         cache = next((c for limit, c in self._kmalloc_classes if size <= limit), None)
         if cache is not None:
             return cache.alloc(gfp)
-        gfp_flags.check(gfp)
-        pfn = self.alloc_pages(get_order(size, self.page_size), (gfp & ~_NO_OBJECT_FLAGS) | GFP.COMP)
+        self._kmalloc_classes[0][1]._check(gfp)
+        pfn = self.alloc_pages(get_order(size, self.page_size), gfp | GFP.COMP)
         return None if pfn is None else self.B + (pfn << self.PS)
 
     def kfree(self, address: int | None) -> None:
@@ -305,14 +307,27 @@ class Caches(Descriptors):
 
     # -- the work behind it
 
-    def _kmem_cache_free_bulk(self, ci: int, objs: list[int]) -> None:
-        for obj in objs:
-            self._kmem_cache_free(ci, obj)
-
     def _kmem_cache_destroy(self, ci: int) -> None:
         self._shrink(ci)
         self.map[ci << 3 : (ci + CACHE_WORDS) << 3] = bytes(kmem_cache.sizeof)
         self.rebind()
+
+    def _look_before_bulk(self, ci: int, objs: list[int]) -> None:
+        """Raise KernelBug if one of several objects is free already, or if a debug cache finds something else wrong with it."""
+        w, cache = self.w, kmem_cache(self, self.B + 8 * ci)
+        slabs = {w[self.MM + ((obj - self.B) >> self.PS)] & ~15 for obj in objs}
+        heads = [slab(self, address).freelist for address in slabs] + self._cpu_heads(ci)
+        free: set[int] = set()
+        for head in heads:
+            obj = head
+            while obj and obj not in free:
+                free.add(obj)
+                obj = w[(obj + cache.offset - self.B) >> 3]
+        for obj in objs:
+            if obj in free:
+                raise self._double_free(obj)
+            if cache.flags & SLAB.DEBUG:
+                self._look(cache, obj, RED_ACTIVE)
 
     def _view(self, ci: int) -> KmemCache:
         serial = self.w[ci + SERIAL]

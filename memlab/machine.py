@@ -239,6 +239,7 @@ class Machine(Users):
         zones = len(plan_zones(c))
         sizes = [
             ("static_buddy", structs.buddy, 1),
+            ("slab_caches", structs.slab_caches, 1),
             ("kmem_cache", structs.kmem_cache, structs.NR_CACHES + 1),
             ("kmem_cache_node", structs.kmem_cache_node, structs.NR_CACHES * c.nodes),
             ("kmem_cache_cpu", structs.kmem_cache_cpu, c.cpus * CPU_ROW // CPU_WORDS),
@@ -259,6 +260,7 @@ class Machine(Users):
         self.kernel_tables = tables  # (name, first word, struct, rows)
         where = {name: start for name, start, _, _ in tables}
         self.static_at, self.kc_at, self.kn_at = where["static_buddy"], where["kmem_cache"], where["kmem_cache_node"]
+        self.serial_at = where["slab_caches"] + structs.slab_caches.serial.word
         self.cc_at, self.pcp_at = where["kmem_cache_cpu"], where["per_cpu_pages"]
         self._plan_stats(where["vm_stat"])
         self.KC_BUDDY, self.KC_SLAB = self.kc_at, self.kc_at + structs.kmem_cache.sizeof // 8

@@ -69,7 +69,7 @@ class Slub(SlubDebug, PageAllocator):
         def _evacuate_own(self, si: int) -> bool: ...
 
     def __init__(self, config: Config, kernel_bytes: int, stat_bytes: int) -> None:
-        self.kc_at = self.kn_at = self.cc_at = self.percpu = 0
+        self.kc_at = self.kn_at = self.cc_at = self.percpu = self.serial_at = 0
         self.frame_limit = 4096
         self._nesting = 0
         self._overflow = False
@@ -111,10 +111,13 @@ class Slub(SlubDebug, PageAllocator):
             w[p] = obj
             if not n:
                 return objs
-            obj = self._slab_alloc(ci, gfp, node)
+            try:
+                obj = self._slab_alloc(ci, gfp, node)
+            except BaseException:  # the cache's constructor, which is the caller's code, raised
+                self._kmem_cache_free_bulk(ci, objs)
+                raise
             if not obj:
-                for obj in objs:
-                    self._kmem_cache_free(ci, obj)
+                self._kmem_cache_free_bulk(ci, objs)
                 return None
             objs.append(obj)
             n -= 1
@@ -423,7 +426,8 @@ class Slub(SlubDebug, PageAllocator):
         view.min_partial, view.own, view.ctor = default_min_partial(sizes.size), 0, int(ctor is not None)
         view.cpu_slab = free[0] * CPU_WORDS
         view.node = self.B + 8 * (self.kn_at + free[0] * self.config.nodes * NODE_WORDS)
-        view.serial = 1 + max(self.w[c + SERIAL] for c in slots)
+        self.w[self.serial_at] += 1
+        view.serial = self.w[self.serial_at]
         if ctor is not None:
             self._ctors[view.serial] = ctor
         self.know_shapes()
@@ -437,6 +441,11 @@ class Slub(SlubDebug, PageAllocator):
         slots = range(self.kc_at, self.kc_at + (NR_CACHES + 1) * CACHE_WORDS, CACHE_WORDS)
         w, B = self.w, self.B
         self.shape_of = {ci: (w[ci + CPU_SLAB], B - w[ci + OFFSET], w[ci + SIZE] or 1, B + 8 * ci, (w[ci + NODE] - B) >> 3) for ci in slots}
+
+    def _kmem_cache_free_bulk(self, ci: int, objs: list[int]) -> None:
+        """Give back every object of a list."""
+        for obj in objs:
+            self._kmem_cache_free(ci, obj)
 
     # -- what bad input gets
 

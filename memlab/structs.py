@@ -138,6 +138,12 @@ class kmem_cache(Struct):
     ctor = U32()
 
 
+class slab_caches(Struct):
+    """What the table of caches has in common: the serial number of the cache that was created last."""
+
+    serial = U64()
+
+
 class kmem_cache_node(Struct):
     """A cache's partial slabs on one node."""
 

@@ -165,9 +165,9 @@ class Zones(Ram):
         # min_free_kbytes = sqrt(16 * lowmem in KiB), shared out by size; HIGHMEM keeps a token amount
         lowmem = sum(managed[x.flags] for x in self.zones if x.type is not ZoneType.HIGHMEM)
         own, kib = managed[z.flags], self.page_size / 1024
-        all_min = min(max(isqrt(int(lowmem * kib) * 16), 128), 262144) / kib
-        low_min = min(max(own // 1024, 32), 128) if z.type is ZoneType.HIGHMEM else int(all_min * own // max(lowmem, 1))
-        gap = max(int(all_min * own // max(lowmem, 1)) // 4, own * 10 // 10000)
+        all_min = int(min(max(isqrt(int(lowmem * kib) * 16), 128), 262144) / kib)
+        low_min = min(max(own // 1024, 32), 128) if z.type is ZoneType.HIGHMEM else all_min * own // max(lowmem, 1)
+        gap = max(all_min * own // max(lowmem, 1) // 4, own * 10 // 10000)
         return low_min, low_min + gap, low_min + 2 * gap
 
     def _reserve_for(self, z: Zone, kind: ZoneType, managed: dict[int, int]) -> int:

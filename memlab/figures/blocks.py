@@ -49,6 +49,7 @@ class Block(NamedTuple):
 
     @property
     def pages(self) -> range:
+        """The block's pages."""
         return range(self.start, self.start + (1 << (self.order or 0)))
 
 
@@ -86,7 +87,7 @@ def blocks(m: Machine, pages: range) -> Iterator[Block]:
 def _word(m: Machine, address: int, word: int) -> int:
     """Return a word of the struct at ``address``, or 0 if that is no place for a struct."""
     i = (address - m.B >> 3) + word
-    return int(m.w[i]) if m.B <= address and i < len(m.w) and not address & 7 else 0
+    return int(m.w[i]) if address >= m.B and i < len(m.w) and not address & 7 else 0
 
 
 def _vmalloc_buddy(m: Machine, address: int, pfn: int) -> int:

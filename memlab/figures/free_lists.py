@@ -12,7 +12,7 @@ from ..structs import buddy
 from ..zone import Zone
 from .picture import Key, Picture, count, rect, shown, text
 
-_MOST: Final = 8  # blocks drawn of one list
+_MOST: Final = 6  # blocks drawn of one list
 _ROW: Final = 26
 _BOX: Final = 52
 _LEFT: Final = 150
@@ -30,7 +30,7 @@ def free_lists(m: Machine, hexadecimal: bool = False) -> Picture:
             y += _ROW
         y += 8
     legend = (Key("ml-free", "f", "free block"),)
-    return Picture(fragments, _LEFT + _MOST * (_BOX + 24) + 60, y - 8, f"Free lists of {count(len(m.zones), 'zone')}, by order", legend)
+    return Picture(fragments, _LEFT + _MOST * (_BOX + 24) + 90, y - 8, f"Free lists of {count(len(m.zones), 'zone')}, by order", legend)
 
 
 def _row(m: Machine, z: Zone, order: int, y: float, hexadecimal: bool) -> str:
@@ -41,7 +41,9 @@ def _row(m: Machine, z: Zone, order: int, y: float, hexadecimal: bool) -> str:
         if i:
             svg += text(x + 5, y + 16, "→", "ml-dim", 13)
             x += 24
-        svg += rect(x, y + 1, _BOX, 20, "ml-cell ml-boxed ml-free") + text(x + _BOX / 2, y + 15, shown(pfn, hexadecimal), "ml-mid ml-free", 12)
+        svg += rect(x, y + 1, _BOX, 20, "ml-cell ml-boxed ml-free") + text(
+            x + _BOX / 2, y + 15, shown(pfn, hexadecimal), "ml-mid ml-free", 12
+        )
         x += _BOX
     if len(pfns) > _MOST:
         svg += text(x + 8, y + 16, f"and {len(pfns) - _MOST:,} more", "ml-dim", 12)
@@ -54,8 +56,8 @@ def _row(m: Machine, z: Zone, order: int, y: float, hexadecimal: bool) -> str:
 
 def _walk(m: Machine, z: Zone, order: int) -> tuple[list[int], bool]:
     """Return the first pages of a list's blocks, and whether the list led back to its head."""
-    w, head, pfns = m.w, z.heads + 2 * order, []
-    li = head
+    w, pfns = m.w, list[int]()
+    li = head = z.heads + 2 * order
     while len(pfns) <= m.nr_pages:
         link = w[li] - m.B
         li = link >> 3

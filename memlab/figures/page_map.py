@@ -17,7 +17,7 @@ from .picture import Cell, Key, Picture, count, number, rect, rows, shown, text
 MOST_PAGES: Final = 2048
 MOST_TILES: Final = 1024
 _GUTTER: Final = 64  # pixels for the page numbers on the left
-_WIDTH: Final = 704  # pixels for the cells of a row
+_WIDTH: Final = 640  # pixels for the cells of a row
 _TOP: Final = 22  # pixels for a heading
 
 
@@ -81,7 +81,9 @@ class _Drawing:
         for row, cells in rows(svg, columns):
             y = _TOP + (row + 0.5) * high + 4
             skip = 2 if high < 16 else 1  # page numbers would touch each other
-            number_ = text(left - 6, y, shown(pages.start + row * columns, self.hexadecimal), "ml-end ml-dim", 12) if row % skip == 0 else ""
+            number_ = (
+                text(left - 6, y, shown(pages.start + row * columns, self.hexadecimal), "ml-end ml-dim", 12) if row % skip == 0 else ""
+            )
             self.fragments[f"page_map-row-{row}"] = number_ + "".join(cells)
         outlines: dict[int, str] = dict.fromkeys(range(-(-len(pages) // columns)), "")
         for b in found:
@@ -106,9 +108,13 @@ class _Drawing:
             self.kinds |= kinds.keys()
             cx, cy = left + i % columns * wide, _TOP + i // columns * high
             mark = KINDS[kind].letter if len(kinds) == 1 else "+"
-            svg.append(rect(cx, cy, wide, high, f"ml-cell {KINDS[kind].css}", f"tile-{first}") + _letter(cx, cy, wide, high, mark, KINDS[kind].css))
+            svg.append(
+                rect(cx, cy, wide, high, f"ml-cell {KINDS[kind].css}", f"tile-{first}") + _letter(cx, cy, wide, high, mark, KINDS[kind].css)
+            )
             parts = ", ".join(f"{n} {KINDS[k].words}" for k, n in sorted(kinds.items()))
-            self.cells.append(Cell(f"tile-{first}", f"tile of pages {self._n(first)} to {self._n(stop - 1)}: {parts}", i // columns, i % columns))
+            self.cells.append(
+                Cell(f"tile-{first}", f"tile of pages {self._n(first)} to {self._n(stop - 1)}: {parts}", i // columns, i % columns)
+            )
         for row, cells in rows(svg, columns):
             label = text(left - 6, _TOP + (row + 0.5) * high + 4, self._n(pages.start + row * columns * each), "ml-end ml-dim", 12)
             self.fragments[f"page_map-tiles-{row}"] = (label if row % 2 == 0 else "") + "".join(cells)
@@ -145,7 +151,9 @@ class _Drawing:
             svg += text(x, y + 14, f"and {count(len(shown_pages) - most, 'page')} more", "ml-dim", 12)
             x += 110
         if aside:
-            svg += rect(x, y - 4, 190, 26, "ml-cell ml-boxed ml-aside") + text(x + 95, y + 14, f"{count(aside, 'page')} set aside", "ml-mid", 12)
+            svg += rect(x, y - 4, 190, 26, "ml-cell ml-boxed ml-aside") + text(
+                x + 95, y + 14, f"{count(aside, 'page')} set aside", "ml-mid", 12
+            )
             self.aside = True
         self.fragments["page_map-outside"] = svg
         self.height = y + 26

@@ -67,7 +67,10 @@ class Picture:
 
 def stack(label: str, *pictures: Picture, gap: float = 18) -> Picture:
     """Return one picture that shows several, each below the one before.  Their fragments' ids must differ."""
-    fragments, keys, cells, y, row = {}, {}, [], 0.0, 0
+    fragments: dict[str, str] = {}
+    keys: dict[Key, None] = {}  # each once, in order
+    cells: list[Cell] = []
+    y, row = 0.0, 0
     for picture in pictures:
         for name, svg in picture.fragments.items():
             if name in fragments:

@@ -57,13 +57,13 @@ class ChoiceParam:
     label: str
     choices: tuple[str, ...]
 
-    def check(self, session: Session, value: object) -> str:
+    def check(self, _session: Session, value: object) -> str:
         """Return the value; Refused if it is none of the choices."""
         if not isinstance(value, str) or value not in self.choices:
             raise Refused(f"{self.label} is one of {', '.join(self.choices)}, not {short(value)}.")
         return value
 
-    def control(self, session: Session) -> dict[str, Any]:
+    def control(self, _session: Session) -> dict[str, Any]:
         """Return what the browser needs to draw it."""
         return {"kind": "choice", "name": self.name, "label": self.label, "choices": list(self.choices)}
 
@@ -74,7 +74,7 @@ class CellParam:
 
     name: str = "cell"
 
-    def check(self, session: Session, value: object) -> str:
+    def check(self, _session: Session, value: object) -> str:
         """Return the value; Refused if nothing is selected or it is no text."""
         if value is None:
             raise Refused("Select a page in the picture first.")
@@ -82,7 +82,7 @@ class CellParam:
             raise Refused(f"A cell of the picture has a name that is text, not {short(value)}.")
         return value
 
-    def control(self, session: Session) -> None:
+    def control(self, _session: Session) -> None:
         """Return nothing to draw."""
 
 
@@ -102,14 +102,14 @@ class Action:
     run: Callable[..., Done]
     code: Callable[..., str]
     params: tuple[Param, ...] = ()
-    enabled: Callable[[Session, str | None], str | None] = lambda session, cell: None
+    enabled: Callable[[Session, str | None], str | None] = lambda _session, _cell: None
 
     def checked(self, session: Session, params: Mapping[str, object]) -> dict[str, Any]:
         """Return the parameters, each checked; Refused with a sentence if one is missing, unknown or no good, or the action cannot be done now."""
         unknown = params.keys() - {p.name for p in self.params}
         if unknown:
             raise Refused(f"{self.label} has no parameter {short(min(unknown, key=str))}.")
-        values = {p.name: p.check(session, params.get(p.name)) for p in self.params}
+        values: dict[str, Any] = {p.name: p.check(session, params.get(p.name)) for p in self.params}
         reason = self.reason(session, next((values[p.name] for p in self.params if isinstance(p, CellParam)), None))
         if reason:
             raise Refused(reason)

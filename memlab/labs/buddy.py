@@ -30,8 +30,10 @@ def buddy_lab(machine: Machine | None = None, pages: int = _PAGES) -> LabView:
     """
     if machine is not None and not isinstance(machine, Machine):
         raise TypeError(f"buddy_lab takes a Machine, or nothing for a fresh one, not {machine!r}")
-    setup = _setup(pages) if machine is None else None
-    return LabView(BUDDY_LAB, Session.of(setup.machine if setup else machine, setup))
+    if machine is not None:
+        return LabView(BUDDY_LAB, Session.of(machine))
+    setup = _setup(pages)
+    return LabView(BUDDY_LAB, Session.of(setup.machine, setup))
 
 
 def buddy_machine(pages: int = _PAGES) -> Machine:
@@ -84,8 +86,8 @@ def _split(session: Session, cell: str) -> Done:
     if halves is None:
         return Done(f"split_page({block.start}) returned None: it needs a descriptor, and there is no memory for one.")
     costs = _costs(d := m.stats - before, took=d.buddies_allocated, words=d.words_split)
-    order = (block.order or 1) - 1
-    return Done(f"Split the block at page {block.start} into two of order {order}, at pages {halves[0]} and {halves[1]}; {costs}.", f"page-{halves[0]}")
+    parts = f"two of order {(block.order or 1) - 1}, at pages {halves[0]} and {halves[1]}"
+    return Done(f"Split the block at page {block.start} into {parts}; {costs}.", f"page-{block.start}")
 
 
 def _free(session: Session, cell: str) -> Done:
@@ -203,9 +205,11 @@ def _why_alone(m: Machine, block: Block) -> str:
         return "it has the largest order that there is"
     if other >= m.nr_pages:
         return "it has no buddy on this machine"
-    if kind_of(m, other) == MemType.FREE:
-        return f"its buddy at page {other} is free only in part" if block_of(m, other).order != order else f"its buddy at page {other} is in another zone"
-    return f"its buddy at page {other} is in use"
+    if kind_of(m, other) != MemType.FREE:
+        return f"its buddy at page {other} is in use"
+    if block_of(m, other).order != order:
+        return f"its buddy at page {other} is free only in part"
+    return f"its buddy at page {other} is in another zone"
 
 
 BUDDY_LAB = Lab(
@@ -217,7 +221,7 @@ BUDDY_LAB = Lab(
             "allocate",
             "Allocate",
             run=_allocate,
-            code=lambda session, order: f"m.alloc_pages({order})",
+            code=lambda _session, order: f"m.alloc_pages({order})",
             params=(IntParam("order", "Order", 0, high=lambda session: session.machine.max_order, words=_pages_of_order),),
         ),
         Action(

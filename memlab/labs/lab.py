@@ -45,7 +45,9 @@ class Lab:
         names = [a.name for a in self.actions]
         taken = VIEW_ACTIONS & set(names)
         if taken or len(set(names)) < len(names):
-            raise ValueError(f"each action of a lab has a name of its own, and not one of {', '.join(sorted(VIEW_ACTIONS))}; these are {names}")
+            raise ValueError(
+                f"each action of a lab has a name of its own, and not one of {', '.join(sorted(VIEW_ACTIONS))}; these are {names}"
+            )
 
     def action(self, name: str) -> Action:
         """Return an action by its name; KeyError if the lab has none such."""

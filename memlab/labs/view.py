@@ -35,7 +35,7 @@ class LabView(anywidget.AnyWidget):
     _esm = (_HERE / "view.js").read_text(encoding="utf-8")
     _css = CSS + (_HERE / "view.css").read_text(encoding="utf-8")
     title = traitlets.Unicode().tag(sync=True)
-    actions = traitlets.List().tag(sync=True)
+    actions: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
 
     def __init__(self, lab: Lab, session: Session) -> None:
         self.lab, self.session, self.machine = lab, session, session.machine
@@ -43,9 +43,7 @@ class LabView(anywidget.AnyWidget):
         self._with_code = False
         self._acting = False
         self._sent: dict[str, Any] = {"fragments": {}, "cells": {}}
-        controls = [
-            {"name": a.name, "label": a.label, "params": [c for p in a.params if (c := p.control(session)) is not None]} for a in lab.actions
-        ]
+        controls = [{"name": a.name, "label": a.label, "params": [c for p in a.params if (c := p.control(session))]} for a in lab.actions]
         super().__init__(title=lab.title, actions=controls)
         session.subscribe(self._changed)
         self.on_msg(lambda _widget, content, _buffers: self._receive(content))
@@ -83,7 +81,8 @@ class LabView(anywidget.AnyWidget):
 
     def _receive(self, content: object) -> None:
         """Answer a message, whatever it is."""
-        sequence, answer = None, {}
+        sequence: int | None = None
+        answer: dict[str, object] = {}
         self._acting = True
         try:
             action, params, sequence = _parse(content)
@@ -91,7 +90,9 @@ class LabView(anywidget.AnyWidget):
         except Refused as refused:
             answer = {"status": str(refused), "refused": True}
         except Exception as error:  # noqa: BLE001  # whatever an action raises, the learner gets a sentence and RAM as it was
-            answer = {"alert": f"That failed ({type(error).__name__}: {error}). RAM is as it was before; Undo takes back the step before it."}
+            answer = {
+                "alert": f"That failed ({type(error).__name__}: {error}). RAM is as it was before; Undo takes back the step before it."
+            }
         finally:
             self._acting = False
         self._answer(sequence=sequence, **answer)
