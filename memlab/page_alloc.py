@@ -166,10 +166,10 @@ class PageAllocator(PerCpuPages):
         if md & 15 != BUDDY:
             raise self._bad_page(pfn, "freed")
         B = self.B
-        li = (md + LIST_TO_BUDDY - B) >> 3
-        if w[li + PAGE] - self.V != pfn << 3:
-            raise self._bad_page(pfn, "freed")
+        li = (md - B + LIST_TO_BUDDY) >> 3
         order = w[li + ORDER]
+        if order and w[li + PAGE] - self.V != pfn << 3:
+            raise self._bad_page(pfn, "freed")
         try:
             head, head_address, n, free = self.lists_of[w[li + FLAGS]][order]
         except (KeyError, IndexError):

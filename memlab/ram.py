@@ -74,6 +74,7 @@ class Ram:
         self.mem_map_pages = -(-nr_pages * PAGE_STRUCT_BYTES // page_size)
         self.PS = page_size.bit_length() - 1
         self.WS = self.PS - 3
+        self.page_mask = page_size - 1
         self.B, self.V = PAGE_OFFSET, VMEMMAP
         self.B8 = self.B - 8  # (address - B8) >> 3: the word after the one at that address
         self.MM = mem_map_pfn << self.WS

@@ -37,6 +37,7 @@ CACHE: Final = slab.slab_cache.word
 ORDER_SHIFT: Final = 32
 FROZEN: Final = 1 << 40
 DEBUG: Final = 1 << 48
+ORDER_0: Final = 1 << ORDER_SHIFT  # the counts of an ordinary slab of order 0 that is no CPU's are below this
 # words of struct kmem_cache
 C_FLAGS: Final = kmem_cache.flags.word
 SIZE: Final = kmem_cache.size.word
@@ -74,7 +75,8 @@ class Slub(SlubDebug, PageAllocator):
         self._nesting = 0
         self._overflow = False
         self._ctors: dict[int, Callable[[int], object]] = {}
-        self.shape_of: dict[int, tuple[int, int, int, int, int]] = {}
+        self.ordinary: set[int] = set()  # caches that live and have no debug flag
+        self.shape_of: dict[int, tuple[int, int, frozenset[int], int, int]] = {}
         nodes = range(config.nodes)
         super().__init__(config, kernel_bytes, stat_bytes)
         near = config.distance
@@ -128,20 +130,19 @@ class Slub(SlubDebug, PageAllocator):
         Returns an object's address or 0.  When a new slab cannot be had, looks again: getting one may have brought free objects about.
         Locks in Linux: list_lock while the partial list is searched.
         """
-        w = self.w
-        if not w[ci + SERIAL]:
-            raise KernelBug("this cache was destroyed; create it again before you allocate from it")
-        if w[ci + C_FLAGS] & SLAB.DEBUG:
-            return self._debug_alloc(ci, gfp, node)
         node = self.node if node is None else node
+        if ci not in self.ordinary:
+            if not self.w[ci + SERIAL]:
+                raise KernelBug("this cache was destroyed; create it again before you allocate from it")
+            return self._debug_alloc(ci, gfp, node)
         obj = self._refill(ci, node)
         if obj:
             return obj
         si = self._new_slab(ci, gfp, node)
         if not si:
             return 0 if self._overflow else self._refill(ci, node)
-        p = self.percpu + w[ci + CPU_SLAB]
-        if w[p + 1]:  # a nested allocation or an interrupt activated another slab meanwhile: that one is used up first
+        p = self.percpu + self.shape_of[ci][0]
+        if self.w[p + 1]:  # a nested allocation or an interrupt activated another slab meanwhile: that one is used up first
             self._add_partial(si, self._node_of(ci, si))
             return self._refill(ci, node)
         return self._activate(si, p, self.shape_of[ci][1])
@@ -164,12 +165,14 @@ class Slub(SlubDebug, PageAllocator):
             w[p + 1] = 0
         for n in self._node_order[node]:
             ni = nodes + n * NODE_WORDS
-            if w[ni]:
-                li = (w[ni + PARTIAL] - B) >> 3
+            partial = w[ni]
+            if partial:
+                first = w[ni + PARTIAL]
+                li = (first - B) >> 3
                 after = w[li]
                 w[ni + PARTIAL] = after
                 w[(after - self.B8) >> 3] = w[li + 1]
-                w[ni] -= 1
+                w[ni] = partial - 1
                 return self._activate(li - LIST, p, link)
         return 0
 
@@ -179,7 +182,7 @@ class Slub(SlubDebug, PageAllocator):
         obj: int = w[si + FREELIST]
         w[si + FREELIST] = 0
         c = w[si + COUNTS]
-        w[si + COUNTS] = (c | FROZEN) - (c & 0xFFFF) + (c >> 16 & 0xFFFF)
+        w[si + COUNTS] = c & ~0xFFFF | c >> 16 & 0xFFFF | FROZEN
         w[p + 1] = self.B + 8 * si
         w[p] = w[(obj - link) >> 3]
         return obj
@@ -254,42 +257,47 @@ class Slub(SlubDebug, PageAllocator):
         """
         w = self.w
         try:
-            pfn = (address - self.B) >> self.PS
-        except TypeError:
-            raise TypeError(f"the address of an object is a whole number, not {address!r}") from None
-        if not 0 <= pfn < self.highmem_pfn:
-            raise self._bad_object(ci, address)
-        md = w[self.MM + pfn]
-        if md & 15 != SLAB_TYPE:
-            raise self._bad_object(ci, address)
-        si = (md - self.B) >> 3
-        cpu_slab, link, size, cache, nodes = self.shape_of[ci]
-        c = w[si + COUNTS]
-        if w[si + CACHE] != cache or c >= DEBUG:
-            self._look_before_free(ci, si, address)
-        elif (rel := address - w[si + VIRT]) % size or rel >= (c >> 16 & 0xFFFF) * size:
-            raise self._bad_object(ci, address)
-        p = self.percpu + cpu_slab
-        if w[p + 1] == md - SLAB_TYPE:
-            head = w[p]
-            if head == address:
-                raise self._double_free(address)
-            w[(address - link) >> 3] = head
-            w[p] = address
+            at = address - self.B
+            pfn = at >> self.PS
+            if not 0 <= pfn < self.highmem_pfn:
+                raise self._bad_object(ci, address)
+            si = (w[self.MM + pfn] - self.B) >> 3
+            c = w[si + COUNTS]
+        except (TypeError, IndexError):  # no number at all; or a page without descriptor, whose mem_desc 0 leads nowhere
+            raise self._bad_object(ci, address) from None
+        _, link, starts, cache, nodes = self.shape_of[ci]
+        # only a struct slab has a cache's address in this word, so this asks for the page's type as well
+        if c >= ORDER_0 or w[si + CACHE] != cache:
+            self._free_elsewhere(ci, si, address)
             return
+        # the common case in line: an ordinary slab of order 0, which is no CPU's
         prior = w[si + FREELIST]
-        if prior == address or (c >= FROZEN and address in self._cpu_heads(ci)):
+        if at & self.page_mask not in starts:
+            raise self._bad_object(ci, address)
+        if prior == address:
             raise self._double_free(address)
         c -= 1
-        if c & 0xFFFF <= 1 and not c & FROZEN:
-            if chain := self._slab_free(ci, si, (address - self.B) >> 3, 0):
+        if c & 0xFFFF <= 1:
+            if chain := self._slab_free(ci, si, at >> 3, 0):
                 self._give_back(chain)
             return
         w[(address - link) >> 3] = prior
         w[si + FREELIST] = address
         w[si + COUNTS] = c
-        if not prior and not c & FROZEN:
+        if not prior:
             self._add_partial(si, nodes + (w[si] >> NODE_SHIFT) * NODE_WORDS)
+
+    def _free_elsewhere(self, ci: int, si: int, address: int) -> None:
+        """Free an object of a slab that is a CPU's, or of a higher order, or of a debug cache; refuse one of another cache."""
+        w = self.w
+        if not self._is_object(address, ci):
+            raise self._bad_object(ci, address)
+        if address == w[si + FREELIST] or address in self._cpu_heads(ci):
+            raise self._double_free(address)
+        if w[si + COUNTS] & DEBUG:
+            self._debug_free(ci, si, address)
+        if chain := self._slab_free(ci, si, (address - self.B) >> 3, 0):
+            self._give_back(chain)
 
     def _slab_free(self, ci: int, si: int, oi: int, chain: int) -> int:
         """Put an object on its CPU's or its slab's freelist.  Returns ``chain``, with the descriptors of a slab that went in front."""
@@ -434,13 +442,19 @@ class Slub(SlubDebug, PageAllocator):
         return ci
 
     def know_shapes(self) -> None:
-        """Note what never changes while a cache lives, for the hot paths: its per-CPU word, its link, its size, its address, its nodes' word.
+        """Note what never changes while a cache lives, for the hot paths.
 
-        The link is what to subtract from an object's address to have the byte offset in RAM of its free pointer.
+        That is its per-CPU word; its link: what to subtract from an object's address to have the byte offset in RAM of its free pointer;
+        where in a page objects start, if its slabs are single pages; its address; and its nodes' word.
         """
         slots = range(self.kc_at, self.kc_at + (NR_CACHES + 1) * CACHE_WORDS, CACHE_WORDS)
         w, B = self.w, self.B
-        self.shape_of = {ci: (w[ci + CPU_SLAB], B - w[ci + OFFSET], w[ci + SIZE] or 1, B + 8 * ci, (w[ci + NODE] - B) >> 3) for ci in slots}
+        self.ordinary = {ci for ci in slots if w[ci + SERIAL] and not w[ci + C_FLAGS] & SLAB.DEBUG}
+        self.shape_of = {}
+        for ci in slots:
+            size = w[ci + SIZE] or self.page_size
+            starts = frozenset(range(0, self.page_size - size + 1, size))
+            self.shape_of[ci] = (w[ci + CPU_SLAB], B - w[ci + OFFSET], starts, B + 8 * ci, (w[ci + NODE] - B) >> 3)
 
     def _kmem_cache_free_bulk(self, ci: int, objs: list[int]) -> None:
         """Give back every object of a list."""
@@ -448,12 +462,6 @@ class Slub(SlubDebug, PageAllocator):
             self._kmem_cache_free(ci, obj)
 
     # -- what bad input gets
-
-    def _look_before_free(self, ci: int, si: int, address: int) -> None:
-        """Refuse an object of another cache; and, in a debug cache, one whose surroundings or freelist are not in order."""
-        if not self._is_object(address, ci):
-            raise self._bad_object(ci, address)
-        self._debug_free(ci, si, address)
 
     def _cpu_heads(self, ci: int) -> list[int]:
         return [self.w[self.cc_at + cpu * CPU_ROW + self.w[ci + CPU_SLAB]] for cpu in range(self.config.cpus)]
@@ -471,9 +479,11 @@ class Slub(SlubDebug, PageAllocator):
         index, rest = divmod(address - w[si + VIRT] - (kmem_cache(self, self.B + 8 * ci).red_left_pad), w[ci + SIZE] or 1)
         return w[si + CACHE] == self.B + 8 * ci and rest == 0 and 0 <= index < w[si + COUNTS] >> 16 & 0xFFFF
 
-    def _bad_object(self, ci: int, address: int) -> KernelBug:
+    def _bad_object(self, ci: int, address: int) -> Exception:
         """Say why ``address`` cannot be freed into the cache at ``ci``."""
         w = self.w
+        if not isinstance(address, int):
+            return TypeError(f"the address of an object is a whole number, not {address!r}")
         if not w[ci + SERIAL]:
             return KernelBug("this cache was destroyed, and with it went its objects")
         name = kmem_cache(self, self.B + 8 * ci).name

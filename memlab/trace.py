@@ -114,6 +114,8 @@ class Fault:
         if name == self.at and not self.fired:
             self._left -= 1
             self.fired = self._left == 0
+            if self.fired:
+                self.cancel()
             return self.fired
         return False
 

@@ -141,12 +141,8 @@ class Zones(Ram):
         kind = 0 if gfp & GFP.DMA else 1 if gfp & GFP.DMA32 else 3 if gfp & GFP.HIGHMEM else 2
         return self._zonelists[bool(gfp & GFP.THISNODE), self.node if node is None else node, kind]
 
-    @property
-    def node(self) -> int:
-        """The node of the CPU that runs now."""
-        return self.cpu_node[self.cpu]
-
-    cpu = 0
+    cpu = 0  # the CPU that runs now
+    node = 0  # and its node
 
     def watermark_ok(self, e: Entry, n: int, gfp: int) -> bool:
         """Say whether a zone may give ``n`` pages down to its min watermark, as the slow path asks (__zone_watermark_ok)."""
@@ -198,4 +194,5 @@ class Zones(Ram):
 
     def on_cpu_changed(self) -> None:
         """Set what hot paths keep about the CPU that runs now: its node's zonelist for GFP_KERNEL."""
+        self.node = self.cpu_node[self.cpu]
         self.kernel_zonelist = self._zonelists[False, self.node, ZoneType.NORMAL]

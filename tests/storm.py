@@ -28,6 +28,9 @@ SHAPES = {
     "32 pages, per-CPU pages": {"memory": "8K", "page_size": 256, "max_order": 4, "cpus": 2, "pcp": True},
 }
 
+# Operations between two checks on each of them: a check reads all of RAM, so the larger machines are checked less often.
+CHECK_EVERY = (2000, 1500, 200, 50, 200, 50)
+
 FLAGS = (
     GFP.KERNEL,
     GFP.KERNEL,
@@ -57,6 +60,16 @@ def high_order_blocks(m):
     return {zone: blocks[HIGH_ORDER:] for zone, blocks in m.buddyinfo().items()}
 
 
+def room(blocks):
+    """How many blocks of each order could be had, splitting larger ones, from the numbers of free blocks of each order."""
+    return [sum(n << larger for larger, n in enumerate(blocks[order:])) for order in range(len(blocks))]
+
+
+def no_less_room(fresh, after):
+    """Whether every zone has room for at least as many blocks of each order as it had when fresh."""
+    return all(f <= a for zone in fresh for f, a in zip(room(fresh[zone]), room(after[zone]), strict=True))
+
+
 @dataclass
 class Outcome:
     """What a storm on one machine left behind."""
@@ -82,7 +95,7 @@ class Outcome:
 class Storm:
     """Random work on the machine ``m``: ``step()`` does one operation, ``finish()`` frees everything and returns the Outcome."""
 
-    def __init__(self, m, seed, phase=3000):
+    def __init__(self, m, seed, phase=6000):
         self.m, self.dice, self.phase = m, random.Random(seed), phase
         self.outcome = Outcome(slab_pages=(slab_pages(m), 0), high_order=(high_order_blocks(m), {}))
         self.live = []  # (name of the call that frees it, a pfn, address or list, its stamps)
@@ -267,30 +280,30 @@ def main():
     args = parser.parse_args()
     total = Counter()
     share = -(-args.ops // len(SHAPES))
-    for n, shape in enumerate(SHAPES):
-        operations = min(share, args.ops - n * share)
+    for n, (shape, every) in enumerate(zip(SHAPES, CHECK_EVERY, strict=True)):
+        done = n * share
+        operations = max(0, min(share, args.ops - done))
 
-        def progress(done, shape=shape, before=n * share):
-            print(f"\r{100 * (before + done) // args.ops:3} %  {shape:<24}", end="", file=sys.stderr, flush=True)
+        def progress(i, shape=shape, done=done):
+            say(f"\r\x1b[K{100 * (done + i) // args.ops:3} %  {shape}", sys.stderr)
 
-        m, _, outcome = rage(shape, args.design, operations, args.seed + n, every=max(20, m_every(shape)), progress=progress)
-        print(f"\r{shape}: {outcome}", flush=True)
-        for (node, zone), fresh in outcome.high_order[0].items():
-            after = outcome.high_order[1][node, zone]
-            note = "" if after == fresh else "  <- not the same"
-            print(f"    node {node}, {zone:<8} order {HIGH_ORDER}+: fresh {fresh}, after {after}{note}")
+        m, _, outcome = rage(shape, args.design, operations, args.seed + n, every, progress if sys.stderr.isatty() else lambda i: None)
+        say(f"\r{shape}: {outcome}\n")
+        fresh, after = outcome.high_order
+        for node, zone in fresh:
+            less = "" if no_less_room({0: fresh[node, zone]}, {0: after[node, zone]}) else "   <- less than fresh"
+            say(f"    node {node} {zone:<8} blocks of order {HIGH_ORDER} and above: fresh {fresh[node, zone]}, after {after[node, zone]}{less}\n")
         total.update(operations=outcome.operations, checks=outcome.checks, freeing=outcome.pages_allocated_while_freeing)
         total.update(fresh=outcome.slab_pages[0], after=outcome.slab_pages[1])
-    print(
+    say(
         f"{args.design}, seed {args.seed}: {total['operations']:,} operations, {total['checks']:,} checks clean, "
-        f"pages allocated while freeing: {total['freeing']}, slab pages fresh {total['fresh']}, after everything was freed {total['after']}"
+        f"pages allocated while freeing {total['freeing']}, slab pages fresh {total['fresh']}, after everything was freed {total['after']}\n"
     )
 
 
-def m_every(shape):
-    """Operations between two checks: a check costs about as much as twenty operations for each 256 pages."""
-    sizes = {"2 nodes, all zones": 2000, "watermarks": 1500}
-    return sizes.get(shape, 200)
+def say(text, where=sys.stdout):
+    where.write(text)
+    where.flush()
 
 
 if __name__ == "__main__":

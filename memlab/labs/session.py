@@ -61,7 +61,7 @@ class Session:
             _watch_cells()
         return session
 
-    def run(self, action: Action, **params: object) -> Done:
+    def run(self, action: Action, /, **params: object) -> Done:
         """Do an action: one step of the history, unless RAM is the same after it.  What had been undone is dropped.
 
         Refused, with RAM untouched, when a parameter is no good or the action cannot be done now.  Whatever else is raised: RAM is as before.

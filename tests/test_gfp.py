@@ -1,0 +1,128 @@
+"""GFP flags: Linux's bits and compositions, their names in kernel C, and what is no set of GFP flags."""
+
+import pytest
+
+from memlab import GFP, Machine
+from memlab.gfp import ALL, BITS, NESTED_STRIP, check
+
+LINUX_BITS = {
+    "DMA": 0,
+    "HIGHMEM": 1,
+    "DMA32": 2,
+    "MOVABLE": 3,
+    "RECLAIMABLE": 4,
+    "HIGH": 5,
+    "IO": 6,
+    "FS": 7,
+    "ZERO": 8,
+    "DIRECT_RECLAIM": 10,
+    "KSWAPD_RECLAIM": 11,
+    "NOWARN": 13,
+    "NORETRY": 16,
+    "MEMALLOC": 17,
+    "COMP": 18,
+    "THISNODE": 21,
+}
+
+
+@pytest.mark.parametrize(("name", "bit"), LINUX_BITS.items())
+def test_a_flag_has_linuxs_bit(name, bit):
+    assert getattr(GFP, name) == 1 << bit
+
+
+def test_there_are_no_other_flags():
+    assert {name: 1 << bit for name, bit in LINUX_BITS.items()} == BITS
+    assert sum(1 << bit for bit in LINUX_BITS.values()) == ALL
+
+
+@pytest.mark.parametrize(
+    ("whole", "value", "parts"),
+    [
+        ("KERNEL", 0xCC0, ["DIRECT_RECLAIM", "KSWAPD_RECLAIM", "IO", "FS"]),
+        ("ATOMIC", 0x820, ["HIGH", "KSWAPD_RECLAIM"]),
+        ("NOWAIT", 0x2800, ["KSWAPD_RECLAIM", "NOWARN"]),
+        ("RECLAIM", 0xC00, ["DIRECT_RECLAIM", "KSWAPD_RECLAIM"]),
+    ],
+)
+def test_compositions_are_linuxs(whole, value, parts):
+    assert getattr(GFP, whole) == value == sum(getattr(GFP, part) for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (0, "0"),
+        (GFP.KERNEL, "GFP_KERNEL"),
+        (GFP.ATOMIC, "GFP_ATOMIC"),
+        (GFP.NOWAIT, "GFP_NOWAIT"),
+        (GFP.KERNEL | GFP.ZERO, "GFP_KERNEL|__GFP_ZERO"),
+        (GFP.KERNEL | GFP.HIGHMEM | GFP.ZERO, "GFP_KERNEL|__GFP_HIGHMEM|__GFP_ZERO"),
+        (GFP.ATOMIC | GFP.THISNODE | GFP.COMP, "GFP_ATOMIC|__GFP_COMP|__GFP_THISNODE"),
+        (GFP.ATOMIC | GFP.NOWARN, "GFP_ATOMIC|__GFP_NOWARN"),
+        (GFP.HIGHMEM, "__GFP_HIGHMEM"),
+        (GFP.IO | GFP.FS, "__GFP_IO|__GFP_FS"),
+        (GFP.KERNEL & ~GFP.FS, "__GFP_IO|__GFP_DIRECT_RECLAIM|__GFP_KSWAPD_RECLAIM"),
+        (GFP.KERNEL | GFP.HIGH, "GFP_KERNEL|__GFP_HIGH"),
+    ],
+)
+def test_flags_are_shown_as_kernel_c_writes_them(flags, text):
+    assert GFP.show(flags) == text
+
+
+@pytest.mark.parametrize("name", LINUX_BITS)
+def test_every_single_flag_is_shown_with_its_kernel_name(name):
+    assert GFP.show(getattr(GFP, name)) == f"__GFP_{name}"
+
+
+def test_what_is_shown_adds_up_to_the_flags():
+    for flags in (GFP.KERNEL | GFP.ZERO | GFP.DMA, GFP.NOWAIT | GFP.MEMALLOC, GFP.ATOMIC | GFP.NORETRY | GFP.HIGHMEM, GFP.RECLAIM):
+        names = GFP.show(flags).split("|")
+        values = [getattr(GFP, name.removeprefix("__").removeprefix("GFP_")) for name in names]
+        assert sum(values) == flags
+
+
+def test_flags_that_are_flags_pass_the_check_unchanged():
+    for flags in (0, GFP.KERNEL, GFP.ATOMIC | GFP.ZERO, ALL & ~(GFP.HIGHMEM | GFP.DMA32)):
+        assert check(flags) == flags
+
+
+@pytest.mark.parametrize("bit", sorted(set(range(70)) - set(LINUX_BITS.values())))
+def test_a_bit_that_is_no_flag_is_refused(bit):
+    for call in (check, GFP.show):
+        with pytest.raises(ValueError, match=f"bits that are no GFP flag: {1 << bit:#x}; the flags are DMA, HIGHMEM"):
+            call(GFP.KERNEL | 1 << bit)
+
+
+@pytest.mark.parametrize("flags", ["GFP_KERNEL", None, 3.0, [GFP.KERNEL]])
+def test_what_is_no_number_is_a_type_error(flags):
+    for call in (check, GFP.show):
+        with pytest.raises(TypeError, match=r"made of GFP flags, such as GFP.KERNEL \| GFP.ZERO, not"):
+            call(flags)
+
+
+def test_a_negative_number_is_refused():
+    with pytest.raises(ValueError, match="no GFP flag"):
+        check(-1)
+
+
+@pytest.mark.parametrize("zones", [GFP.DMA | GFP.DMA32, GFP.DMA | GFP.HIGHMEM, GFP.DMA32 | GFP.HIGHMEM, GFP.DMA | GFP.DMA32 | GFP.HIGHMEM])
+def test_more_than_one_zone_is_refused(zones):
+    with pytest.raises(ValueError, match="more than one zone; give at most one of DMA, DMA32 and HIGHMEM"):
+        check(GFP.KERNEL | zones)
+
+
+def test_allocating_for_a_descriptor_forgets_where_and_how_its_block_was_wanted():
+    assert GFP.show(NESTED_STRIP & ~GFP.DMA & ~GFP.DMA32) == "__GFP_HIGHMEM|__GFP_MOVABLE|__GFP_ZERO|__GFP_COMP|__GFP_THISNODE"
+    assert NESTED_STRIP & (GFP.DMA | GFP.DMA32) == GFP.DMA | GFP.DMA32
+    assert NESTED_STRIP & (GFP.RECLAIM | GFP.HIGH | GFP.MEMALLOC | GFP.NOWARN) == 0
+
+
+@pytest.mark.parametrize("call", ["alloc_pages", "get_free_page", "kmalloc", "folio_alloc", "pgtable_alloc", "vmalloc", "alloc_pages_bulk"])
+@pytest.mark.parametrize(("kind", "gfp"), [(ValueError, 1 << 9), (ValueError, GFP.DMA | GFP.HIGHMEM), (TypeError, "GFP_KERNEL"), (ValueError, -1)])
+def test_every_allocation_refuses_what_are_no_flags(call, kind, gfp):
+    m = Machine("64K", page_size=256, max_order=4)
+    before = m.snapshot()
+    first = () if call in ("get_free_page", "pgtable_alloc") else (1,)
+    with pytest.raises(kind, match="gfp"):
+        getattr(m, call)(*first, gfp)
+    assert m.snapshot() == before
