@@ -241,7 +241,10 @@ class Caches(Descriptors):
                 f"with its red zones and alignment an object takes {sizes.size} bytes, more than the largest block of {largest}"
             )
         ci = self._new_cache(name, size, sizes, flags, ctor, single_pages=False)
-        return self._view(ci) if ci else None
+        if not ci:
+            return None
+        self._views.pop(self.w[ci + SERIAL], None)  # of a cache that a restore took away: its handle stays dead
+        return self._view(ci)
 
     def kmalloc(self, size: int, gfp: int = KERNEL) -> int | None:
         """Allocate ``size`` bytes from the smallest fitting kmalloc cache, or pages when none fits; returns the address, or None.

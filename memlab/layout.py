@@ -143,6 +143,11 @@ class Chars(Field):
         """Return the text in quotes."""
         return repr(value)
 
+    def parts(self) -> Iterator[tuple[int, int, str]]:
+        """Yield each word of the text: the first by the field's name, the others with the index of their first byte too."""
+        for i in range(0, self.width, 8):
+            yield self.offset + i, 8, f"{self.name}[{i}]" if i else self.name
+
 
 class _Words(Field):
     """A run of 64-bit words that is read as a tuple."""
@@ -155,8 +160,8 @@ class _Words(Field):
 
     def encode(self, value: Any) -> bytes:
         words = tuple(value)
-        if len(words) != self.width // 8:
-            raise ValueError(f"{self.name} holds {self.width // 8} words, not {len(words)}")
+        if len(words) != self.width // 8 or not all(isinstance(word, int) and 0 <= word < 1 << 64 for word in words):
+            raise ValueError(f"{self.name} holds {self.width // 8} words of 64 bits, not {value!r}")
         return b"".join(word.to_bytes(8, "little") for word in words)
 
 
@@ -205,6 +210,10 @@ class ListHeads(_Words):
             yield self.offset + 16 * i + 8, 8, f"{self.name}[{i}].prev"
 
 
+_OWN = {"address", "memory"}
+_TAKEN = _OWN | {"fields", "labels", "pahole", "sizeof", "struct", "used"}
+
+
 class Struct:
     """A view of one struct in RAM: it holds an address and nothing else, and reads RAM each time it is asked.
 
@@ -224,6 +233,11 @@ class Struct:
         cls.struct = name or cls.__name__
         offset = cls.used
         own = [f for f in vars(cls).values() if isinstance(f, Field)]
+        for field in own:
+            if field.name in _TAKEN:
+                raise ValueError(
+                    f"a field cannot be named {field.name!r}: every struct has {', '.join(sorted(_TAKEN))} already; name it otherwise"
+                )
         for field in own:
             field.offset = offset = -(-offset // field.align) * field.align
             offset += field.width
@@ -253,6 +267,11 @@ class Struct:
             at = field.offset + field.width
         rows.append(f"\n\t/* size: {cls.sizeof}, members: {len(cls.fields)}, padding: {cls.sizeof - at} */\n}};")
         return "\n".join(rows)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in _OWN and name not in (f.name for f in self.fields):
+            raise AttributeError(f"struct {self.struct} has no field {name!r}; it has {', '.join(f.name for f in self.fields)}")
+        super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         body = ", ".join(f"{f.name}={f.show(getattr(self, f.name))}" for f in self.fields if not f.name.startswith("_"))

@@ -37,9 +37,11 @@ class PerCpuPages(PageBugs):
 
     def drain_all_pages(self) -> None:
         """Give all per-CPU free pages back to the free lists.  Locks in Linux: pcp->lock, then zone->lock."""
-        for i in range(len(self.zones) * self.config.cpus if self.pcp else 0):
-            if chain := self._drain(self.pcp_at + i * _PCP_WORDS, 1 << 62, 0):
-                self._give_back(chain)
+        lists = [self.pcp_at + i * _PCP_WORDS for i in range(len(self.zones) * self.config.cpus)]
+        while held := [at for at in lists if self.w[at]]:  # giving descriptors back may free a slab's page, to such a list
+            for at in held:
+                if chain := self._drain(at, 1 << 62, 0):
+                    self._give_back(chain)
 
     def _pcp_of(self, zone: Zone) -> int:
         return self.pcp_at + (self.cpu * len(self.zones) + self.zones.index(zone)) * _PCP_WORDS

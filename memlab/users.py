@@ -132,7 +132,7 @@ class Users(Caches):
             return self._nothing()
         view = USERS[user][0](self, address)
         view.flags, view.buddy = self.w[li - 1], self.B + 8 * (li - 1)
-        view.refcount, view.order = 1, order  # type: ignore[attr-defined]
+        view.refcount, view.order = 1, order
         return address
 
     def _user_put(self, user: str, address: int) -> None:

@@ -14,7 +14,7 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field
 
-from memlab import GFP, SLAB, KernelBug, Machine
+from memlab import GFP, SLAB, KernelBug, Machine, MemType
 
 HIGH_ORDER = 3  # blocks of this order and above are what fragmentation costs first
 
@@ -46,8 +46,8 @@ LOWMEM_FLAGS = (GFP.KERNEL, GFP.ATOMIC, GFP.NOWAIT, GFP.KERNEL | GFP.ZERO)
 
 
 def slab_pages(m):
-    """The number of pages in slabs of any cache, from slabinfo."""
-    return sum(row["num_slabs"] * row["pagesperslab"] for row in m.slabinfo())
+    """The number of pages in slabs of any cache, by their mem_desc."""
+    return sum(m.mem_desc(pfn).type is MemType.SLAB for pfn in range(m.nr_pages))
 
 
 def descriptor_slabs(m):
@@ -260,7 +260,7 @@ class Storm:
         free(what)
 
 
-def rage(shape, design, operations, seed, every, progress=lambda done: None):
+def rage(shape, design, operations, seed, every, progress=None):
     """Run a storm of ``operations`` on one of SHAPES, with a check() each ``every`` operations; returns (machine, storm, Outcome)."""
     m = Machine(**SHAPES[shape], design=design)
     storm = Storm(m, seed)
@@ -268,7 +268,8 @@ def rage(shape, design, operations, seed, every, progress=lambda done: None):
         storm.step()
         if i % every == 0:
             storm.check()
-            progress(i)
+            if progress:
+                progress(i)
     return m, storm, storm.finish()
 
 
@@ -287,12 +288,14 @@ def main():
         def progress(i, shape=shape, done=done):
             say(f"\r\x1b[K{100 * (done + i) // args.ops:3} %  {shape}", sys.stderr)
 
-        m, _, outcome = rage(shape, args.design, operations, args.seed + n, every, progress if sys.stderr.isatty() else lambda i: None)
+        _, _, outcome = rage(shape, args.design, operations, args.seed + n, every, progress if sys.stderr.isatty() else None)
         say(f"\r{shape}: {outcome}\n")
         fresh, after = outcome.high_order
         for node, zone in fresh:
             less = "" if no_less_room({0: fresh[node, zone]}, {0: after[node, zone]}) else "   <- less than fresh"
-            say(f"    node {node} {zone:<8} blocks of order {HIGH_ORDER} and above: fresh {fresh[node, zone]}, after {after[node, zone]}{less}\n")
+            say(
+                f"    node {node} {zone:<8} blocks of order {HIGH_ORDER} and above: fresh {fresh[node, zone]}, after {after[node, zone]}{less}\n"
+            )
         total.update(operations=outcome.operations, checks=outcome.checks, freeing=outcome.pages_allocated_while_freeing)
         total.update(fresh=outcome.slab_pages[0], after=outcome.slab_pages[1])
     say(

@@ -68,7 +68,11 @@ def cpu_of(cache, cpu=0):
 
 def free_pfns(m, order):
     """Return the pfns of the first pages of all free blocks of an order, in order of pfn."""
-    return [p for p in range(m.nr_pages) if m.mem_desc(p).type is MemType.FREE and buddy_of(m, p).order == order and buddy_of(m, p).page == m.pfn_to_page(p)]
+    return [
+        p
+        for p in range(m.nr_pages)
+        if m.mem_desc(p).type is MemType.FREE and buddy_of(m, p).order == order and buddy_of(m, p).page == m.pfn_to_page(p)
+    ]
 
 
 def setting(view, field, value, part=0):

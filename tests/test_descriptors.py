@@ -11,7 +11,7 @@ import pytest
 from storm import Storm, descriptor_slabs, slab_pages
 
 from memlab import GFP, KernelBug, Machine, MemType
-from memlab.structs import UNUSED
+from memlab.structs import UNUSED, memdesc
 
 DESIGNS = ("as-written", "bounded")
 TINY = {"memory": "8K", "page_size": 256, "max_order": 4}  # 32 pages; 5 buddies or 4 struct slabs to a page
@@ -214,12 +214,10 @@ def spare_pages(m, held=()):
         kind, address = m.mem_desc(pfn)
         if kind is MemType.SLAB:
             slabs[address] = m.slab(address)
-        elif kind is MemType.BUDDY:
-            lively.add((address - base) // size)
-        elif kind is MemType.VMALLOC:
+        elif kind in (MemType.BUDDY, MemType.VMALLOC):
             lively.add((address - base) // size)
         elif kind not in (MemType.NONE, MemType.FREE) and address < end:
-            lively |= {(address - base) // size, (m.folio(address).buddy - base) // size if hasattr(m, "folio") else 0}
+            lively |= {(address - base) // size, (memdesc(m, address).buddy - base) // size}
     pages = {address: range((s.virt - base) // size, (s.virt - base) // size + (1 << s.order)) for address, s in slabs.items()}
     for address, slab in slabs.items():
         for where in (address, slab.buddy):
@@ -242,29 +240,28 @@ def on_the_edge(design, **shape):
     m.kmem_cache_create("objects", 48)
     held = [m.alloc_pages(2), m.alloc_pages(2)]  # something to split and to free in between
     take_all_below(m, 2)
-    consumers = [m.caches["kmem_cache_buddy"], m.caches["kmem_cache_slab"]]
-    taken = [cache.alloc_bulk(spare(m, cache.name)) for cache in consumers]
-    return m, held, sum(taken, [])
+    taken = [m.caches[name].alloc_bulk(spare(m, name)) for name in ("kmem_cache_buddy", "kmem_cache_slab")]
+    return m, held, taken[0] + taken[1]
 
 
 WORK = {
-    "alloc_pages": lambda m, held: m.alloc_pages(0),
-    "alloc_pages of order 2": lambda m, held: m.alloc_pages(2),
-    "alloc_pages of HIGHMEM": lambda m, held: m.alloc_pages(0, GFP.KERNEL | GFP.HIGHMEM),
-    "alloc_pages_desc": lambda m, held: m.alloc_pages_desc(0, 0xFFFF_C900_0000_0004),
-    "get_free_page": lambda m, held: m.get_free_page(GFP.ATOMIC),
+    "alloc_pages": lambda m, _: m.alloc_pages(0),
+    "alloc_pages of order 2": lambda m, _: m.alloc_pages(2),
+    "alloc_pages of HIGHMEM": lambda m, _: m.alloc_pages(0, GFP.KERNEL | GFP.HIGHMEM),
+    "alloc_pages_desc": lambda m, _: m.alloc_pages_desc(0, 0xFFFF_C900_0000_0004),
+    "get_free_page": lambda m, _: m.get_free_page(GFP.ATOMIC),
     "split_page": lambda m, held: m.split_page(held[0]),
-    "kmem_cache_alloc": lambda m, held: m.caches["objects"].alloc(),
-    "kmem_cache_alloc_bulk": lambda m, held: m.caches["objects"].alloc_bulk(30),
-    "kmem_cache_alloc of a buddy": lambda m, held: m.caches["kmem_cache_buddy"].alloc(),
-    "kmem_cache_alloc of a slab": lambda m, held: m.caches["kmem_cache_slab"].alloc(),
-    "kmalloc": lambda m, held: m.kmalloc(100),
-    "kmalloc of pages": lambda m, held: m.kmalloc(1024),
-    "folio_alloc": lambda m, held: m.folio_alloc(1),
-    "anonmem_alloc": lambda m, held: m.anonmem_alloc(0),
-    "filemem_alloc": lambda m, held: m.filemem_alloc(2),
-    "pgtable_alloc": lambda m, held: m.pgtable_alloc(),
-    "vmalloc": lambda m, held: m.vmalloc(5 * m.page_size),
+    "kmem_cache_alloc": lambda m, _: m.caches["objects"].alloc(),
+    "kmem_cache_alloc_bulk": lambda m, _: m.caches["objects"].alloc_bulk(30),
+    "kmem_cache_alloc of a buddy": lambda m, _: m.caches["kmem_cache_buddy"].alloc(),
+    "kmem_cache_alloc of a slab": lambda m, _: m.caches["kmem_cache_slab"].alloc(),
+    "kmalloc": lambda m, _: m.kmalloc(100),
+    "kmalloc of pages": lambda m, _: m.kmalloc(1024),
+    "folio_alloc": lambda m, _: m.folio_alloc(1),
+    "anonmem_alloc": lambda m, _: m.anonmem_alloc(0),
+    "filemem_alloc": lambda m, _: m.filemem_alloc(2),
+    "pgtable_alloc": lambda m, _: m.pgtable_alloc(),
+    "vmalloc": lambda m, _: m.vmalloc(5 * m.page_size),
 }
 
 
@@ -404,7 +401,7 @@ def python_depth(call):
     """How many Python frames a call nests."""
     depth = deepest = 0
 
-    def profile(frame, event, arg):
+    def profile(_frame, event, _arg):
         nonlocal depth, deepest
         if event == "call":
             depth += 1
@@ -478,7 +475,7 @@ def test_as_written_nests_six_frames_for_each_free_struct_slab_and_twelve_more()
 def test_as_written_depth_follows_the_number_of_free_struct_slabs(take):
     m = Machine("16M", watermarks=None, design="as-written")
     take_all_below(m, 5)
-    m.caches["kmem_cache_slab"].alloc_bulk(take) if take else None
+    m.caches["kmem_cache_slab"].alloc_bulk(take)
     m.caches["kmem_cache_buddy"].alloc_bulk(spare(m, "kmem_cache_buddy"))
     free = spare(m, "kmem_cache_slab")
     with m.trace() as trace:
@@ -538,7 +535,6 @@ def test_bounded_never_nests_deeper_than_its_bounds(shape, operations):
     assert {name: depth for name, depth in deepest.items() if depth > BOUNDS[name]} == {}
     assert min(deepest.values()) >= 1
     assert max(deepest.values()) >= 8  # the storm did make descriptors' caches grow inside other calls
-    print(shape, deepest)
     storm.finish()
 
 
@@ -572,7 +568,9 @@ def test_a_chain_past_the_frame_limit_is_a_kernel_bug_and_unmakes_all_of_it():
     "work",
     [
         lambda m: m.get_free_page(),
-        lambda m: m.split_page(next(p for p in range(m.nr_pages) if m.mem_desc(p).type is MemType.BUDDY and m.buddy(m.mem_desc(p).address).order)),
+        lambda m: m.split_page(
+            next(p for p in range(m.nr_pages) if m.mem_desc(p).type is MemType.BUDDY and m.buddy(m.mem_desc(p).address).order)
+        ),
         lambda m: m.folio_alloc(0),
         lambda m: m.vmalloc(1),
         lambda m: m.kmalloc(64),
@@ -584,11 +582,12 @@ def test_a_chain_past_the_frame_limit_is_a_kernel_bug_and_unmakes_all_of_it():
 )
 def test_every_public_call_says_that_the_stack_overflowed(work):
     m, taken = near_the_deepest(60)
-    live = live_things(m)
+    live, pages = live_things(m), spare_pages(m, taken)
     with pytest.raises(KernelBug, match="kernel stack overflow"):
         work(m)
     m.check()
     assert live_things(m) == live
+    assert spare_pages(m, taken) == pages
 
 
 def test_later_operations_work_after_an_overflow():
@@ -678,9 +677,7 @@ def test_moved_descriptors_are_counted_and_only_bounded_moves_them():
 def test_a_descriptor_whose_address_a_caller_holds_does_not_move():
     m = Machine("4M", design="bounded")
     pages = m.alloc_pages_bulk(900)
-    kept = []
-    for _ in range(40):
-        kept.append(m.alloc_pages_desc(0, 0xFFFF_C900_0000_0004))
+    kept = [m.alloc_pages_desc(0, 0xFFFF_C900_0000_0004) for _ in range(40)]
     before = {address: (m.buddy(address).page, m.buddy(address).order) for address in kept}
     for pfn in pages:
         m.free_pages(pfn)

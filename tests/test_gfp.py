@@ -118,7 +118,9 @@ def test_allocating_for_a_descriptor_forgets_where_and_how_its_block_was_wanted(
 
 
 @pytest.mark.parametrize("call", ["alloc_pages", "get_free_page", "kmalloc", "folio_alloc", "pgtable_alloc", "vmalloc", "alloc_pages_bulk"])
-@pytest.mark.parametrize(("kind", "gfp"), [(ValueError, 1 << 9), (ValueError, GFP.DMA | GFP.HIGHMEM), (TypeError, "GFP_KERNEL"), (ValueError, -1)])
+@pytest.mark.parametrize(
+    ("kind", "gfp"), [(ValueError, 1 << 9), (ValueError, GFP.DMA | GFP.HIGHMEM), (TypeError, "GFP_KERNEL"), (ValueError, -1)]
+)
 def test_every_allocation_refuses_what_are_no_flags(call, kind, gfp):
     m = Machine("64K", page_size=256, max_order=4)
     before = m.snapshot()

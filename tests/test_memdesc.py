@@ -68,7 +68,7 @@ def test_a_word_of_an_unknown_type_is_refused(kind):
 
 @pytest.mark.parametrize("word", [-1, -16 | 3, 1 << 64 | 3])
 def test_a_word_of_more_than_64_bits_is_refused(word):
-    with pytest.raises(ValueError, match="(is no mem_desc|is not)"):
+    with pytest.raises(ValueError, match=r"(is no mem_desc|is not)"):
         untag(word)
 
 

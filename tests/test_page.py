@@ -97,7 +97,9 @@ def test_a_page_of_another_type_is_refused_in_words(user):
         if other != user:
             p = pages_of(m, USERS[other][3](m))[0]
             found = m.mem_desc(m.page_to_pfn(p.address))
-            with pytest.raises(ValueError, match=f"{p.address:#x} has no {user}: it is described by the {found.type.name} at {found.address:#x}"):
+            with pytest.raises(
+                ValueError, match=f"{p.address:#x} has no {user}: it is described by the {found.type.name} at {found.address:#x}"
+            ):
                 USERS[user][0](p)
 
 
@@ -215,7 +217,9 @@ def test_a_tail_of_a_tail_is_refused():
     pages = mem_map(tiny())
     pages[1].compound_head = pages[5].address | 1
     for helper in (page.compound_head, page.page_slab, page.page_folio, page.page_buddy):
-        with pytest.raises(ValueError, match=f"{pages[1].address:#x} says that its head is at {pages[5].address:#x}, which is a tail page itself"):
+        with pytest.raises(
+            ValueError, match=f"{pages[1].address:#x} says that its head is at {pages[5].address:#x}, which is a tail page itself"
+        ):
             helper(pages[1])
 
 

@@ -104,14 +104,18 @@ def test_what_is_no_number_names_no_place(bad):
 def test_addresses_outside_memory_have_no_pfn():
     m = tiny()
     for address in (m.B - 1, m.B + 256 * 256, m.V, 0):
-        with pytest.raises(ValueError, match=f"{address:#x} is no virtual address of a page; those are 0xffff888000000000 to 0xffff88800000ffff"):
+        with pytest.raises(
+            ValueError, match=f"{address:#x} is no virtual address of a page; those are 0xffff888000000000 to 0xffff88800000ffff"
+        ):
             m.virt_to_pfn(address)
 
 
 def test_struct_pages_lie_at_multiples_of_8_in_the_vmemmap():
     m = tiny()
     for address in (m.V - 8, m.V + 4, m.V + 8 * 256, m.B):
-        with pytest.raises(ValueError, match=f"{address:#x} is no struct page; those are at 0xffffea0000000000 plus 8 times a pfn below 256"):
+        with pytest.raises(
+            ValueError, match=f"{address:#x} is no struct page; those are at 0xffffea0000000000 plus 8 times a pfn below 256"
+        ):
             m.page_to_pfn(address)
 
 
@@ -197,7 +201,7 @@ def test_a_refused_write_changes_nothing():
 
 
 def test_a_machine_larger_than_this_computer_says_so():
-    with pytest.raises(MemoryError, match="cannot map .* MiB for the simulated RAM .*ask for a smaller machine"):
+    with pytest.raises(MemoryError, match=r"cannot map .* MiB for the simulated RAM .*ask for a smaller machine"):
         Machine("200000T")
 
 
@@ -586,7 +590,9 @@ def test_without_its_constructor_a_loaded_cache_makes_no_slabs_but_uses_those_it
     cache = other.caches["thing"]
     rest = cache.struct.objects - 1
     assert len({cache.alloc() for _ in range(rest)} | {used}) == rest + 1
-    with pytest.raises(KernelBug, match=r"the constructor of thing was not given again after load: Machine.load\(path, ctors=\{'thing': function\}\)"):
+    with pytest.raises(
+        KernelBug, match=r"the constructor of thing was not given again after load: Machine.load\(path, ctors=\{'thing': function\}\)"
+    ):
         cache.alloc()
     assert other.check() is None
 
@@ -606,7 +612,9 @@ def refuses(path, data, match):
     assert type(caught.value) is ValueError
 
 
-@pytest.mark.parametrize("data", [b"", b"\0" * 100, b"PK\x03\x04" * 50, b"memlab\n" + bytes(100), b"# a notebook"], ids=["empty", "zeros", "zip", "LF", "text"])
+@pytest.mark.parametrize(
+    "data", [b"", b"\0" * 100, b"PK\x03\x04" * 50, b"memlab\n" + bytes(100), b"# a notebook"], ids=["empty", "zeros", "zip", "LF", "text"]
+)
 def test_a_foreign_file_is_refused(tmp_path, data):
     refuses(tmp_path / "foreign", data, "is not a memlab machine")
 
@@ -636,7 +644,11 @@ def test_a_newer_file_is_refused_even_with_a_good_checksum(saved):
     path, _ = saved
     data = path.read_bytes()[:-32]
     newer = data[:8] + struct.pack("<I", 99) + data[12:]
-    refuses(path, newer + hashlib.sha256(newer).digest(), "saved by a newer memlab .format 99; this one reads up to 1.; update memlab to load it")
+    refuses(
+        path,
+        newer + hashlib.sha256(newer).digest(),
+        "saved by a newer memlab .format 99; this one reads up to 1.; update memlab to load it",
+    )
 
 
 def test_the_file_says_what_machine_it_holds(saved):

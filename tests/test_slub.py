@@ -454,7 +454,14 @@ def test_a_destroyed_cache_refuses_everything_even_when_its_slot_is_used_again()
     cache.destroy()
     other = things(m)
     mine = other.alloc()
-    for call in (cache.alloc, lambda: cache.alloc_bulk(2), lambda: cache.free(mine), lambda: cache.free_bulk([mine]), cache.shrink, cache.destroy):
+    for call in (
+        cache.alloc,
+        lambda: cache.alloc_bulk(2),
+        lambda: cache.free(mine),
+        lambda: cache.free_bulk([mine]),
+        cache.shrink,
+        cache.destroy,
+    ):
         with refused(m, KernelBug, "destroyed"):
             call()
 
@@ -685,7 +692,11 @@ def test_a_write_beyond_an_object_is_found_when_it_is_freed(where, side, flags):
     m = cache.machine
     obj = cache.alloc()
     m.write(obj + where, b"!")
-    with refused(m, KernelBug, f"the {side} red zone of the allocated object at {obj:#x} of thing was overwritten: byte {obj + where:#x} is 0x21, not 0xcc"):
+    with refused(
+        m,
+        KernelBug,
+        f"the {side} red zone of the allocated object at {obj:#x} of thing was overwritten: byte {obj + where:#x} is 0x21, not 0xcc",
+    ):
         cache.free(obj)
 
 
@@ -812,7 +823,10 @@ def foreign(m, kind):
     cache = m.caches["thing"]
     obj = cache.alloc()
     return {
-        "another cache's object": (m.kmem_cache_create("other", 32).alloc(), "is an object of the cache other, not of thing; free it there"),
+        "another cache's object": (
+            m.kmem_cache_create("other", 32).alloc(),
+            "is an object of the cache other, not of thing; free it there",
+        ),
         "inside an object": (obj + 16, f"is 16 bytes into an object of thing; the object starts at {obj:#x}"),
         "a page": (m.get_free_page(), "which is no slab's, so it is no object of thing"),
         "a free page": (m.page_address(m.nr_pages - 1), "which is no slab's"),
@@ -899,7 +913,14 @@ def test_descriptors_taken_by_hand_are_given_back_by_hand():
     ("size", "cache"),
     [
         *((1, "kmalloc-8"), (8, "kmalloc-8"), (9, "kmalloc-16"), (33, "kmalloc-64"), (65, "kmalloc-96"), (97, "kmalloc-128")),
-        *((129, "kmalloc-192"), (193, "kmalloc-256"), (1000, "kmalloc-1k"), (1025, "kmalloc-2k"), (4096, "kmalloc-4k"), (8192, "kmalloc-8k")),
+        *(
+            (129, "kmalloc-192"),
+            (193, "kmalloc-256"),
+            (1000, "kmalloc-1k"),
+            (1025, "kmalloc-2k"),
+            (4096, "kmalloc-4k"),
+            (8192, "kmalloc-8k"),
+        ),
     ],
 )
 def test_kmalloc_takes_the_smallest_class_that_fits(size, cache):

@@ -146,7 +146,9 @@ def test_no_two_parts_of_an_object_overlap(flags, align, ctor):
             assert s.red_left_pad >= 8
 
 
-@pytest.mark.parametrize(("size", "expected"), [(8, 5), (192, 5), (1024, 5), (2048, 5), (4096, 6), (16384, 7), (1 << 20, 10), (1 << 30, 10)])
+@pytest.mark.parametrize(
+    ("size", "expected"), [(8, 5), (192, 5), (1024, 5), (2048, 5), (4096, 6), (16384, 7), (1 << 20, 10), (1 << 30, 10)]
+)
 def test_min_partial_grows_with_the_logarithm_of_the_size_from_5_to_10(size, expected):
     assert min_partial(size) == expected
 
@@ -161,3 +163,13 @@ def test_a_cache_says_what_was_calculated_for_it():
     assert s.objects == (4096 << s.order) // sizes.size
     assert (s.min_order, s.min_objects) == (0, 4096 // sizes.size)
     assert s.min_partial == min_partial(sizes.size)
+
+
+@pytest.mark.parametrize("page_size", [1 << n for n in range(8, 21, 2)])
+def test_machines_of_all_page_sizes_have_caches_of_all_sizes(page_size):
+    m = Machine(page_size * 64, page_size=page_size, max_order=4)
+    cache = m.kmem_cache_create("least", 8)
+    assert len(set(cache.alloc_bulk(100))) == 100
+    assert cache.struct.objects <= MAX_OBJECTS
+    assert m.kmalloc(1) is not None
+    assert m.check() is None

@@ -1,5 +1,7 @@
 """m.trace() and m.fail(): call chains with the kernel's names, calls that are made to fail, and nothing left behind when both are off."""
 
+from itertools import pairwise
+
 import pytest
 
 from memlab import KernelBug, Machine
@@ -82,7 +84,7 @@ def test_calls_come_in_order_and_each_is_at_most_one_deeper_than_the_one_before(
     depths = [call.depth for call in trace.calls]
     assert depths[0] == 1
     assert max(depths) == trace.max_depth
-    assert all(after <= before + 1 for before, after in zip(depths, depths[1:], strict=False))
+    assert all(after <= before + 1 for before, after in pairwise(depths))
     assert [call.name for call in trace.calls if call.depth == 1] == ["folio_alloc", "kmalloc", "vmalloc"]
 
 
@@ -227,7 +229,7 @@ def test_two_machines_are_traced_apart():
 @pytest.mark.parametrize("point", ["malloc", "", "Alloc_pages", "_alloc_pages", "alloc_slab", None, 3])
 def test_an_unknown_point_is_refused_and_the_known_ones_are_told(m, point):
     before = dict(vars(m))
-    with pytest.raises(ValueError, match="there is no trace point .*alloc_pages, get_free_page"):
+    with pytest.raises(ValueError, match=r"there is no trace point .*alloc_pages, get_free_page"):
         m.fail(point)
     assert vars(m) == before
 

@@ -201,7 +201,21 @@ def test_a_put_of_the_only_one_twice_is_refused_though_its_slab_may_be_gone(m, u
 def test_a_foreign_address_is_refused_and_ram_untouched(m, user):
     address, page, other = get(m, user), m.get_free_page(), get(m, "folio" if user != "folio" else "filemem")
     obj = m.kmalloc(64)
-    foreign = [0, 16, -16, 1 << 64, address + 8, address + 16, address + 64, page, page + 64, other, obj, m.pfn_to_page(3), m.caches["folio"].address]
+    foreign = [
+        0,
+        16,
+        -16,
+        1 << 64,
+        address + 8,
+        address + 16,
+        address + 64,
+        page,
+        page + 64,
+        other,
+        obj,
+        m.pfn_to_page(3),
+        m.caches["folio"].address,
+    ]
     before = m.snapshot()
     for wrong in foreign:
         with pytest.raises(KernelBug, match=f"no live {user}"):
@@ -251,7 +265,10 @@ def test_a_live_descriptor_cannot_be_freed_twice_over_through_its_cache_and_put(
     assert m.snapshot() == before
 
 
-@pytest.mark.parametrize(("size", "error"), [(0, ValueError), (-1, ValueError), (1 << 40, ValueError), ("4096", TypeError), (4096.0, TypeError), (None, TypeError)])
+@pytest.mark.parametrize(
+    ("size", "error"),
+    [(0, ValueError), (-1, ValueError), (1 << 40, ValueError), ("4096", TypeError), (4096.0, TypeError), (None, TypeError)],
+)
 def test_a_bad_size_for_vmalloc_says_what_is_taken(m, size, error):
     before = m.snapshot()
     with pytest.raises(error, match="bytes"):

@@ -395,7 +395,9 @@ def test_a_shape_that_cannot_be_is_refused_with_a_sentence(shape, sentence):
         Machine(**{"memory": "64M"} | shape)
 
 
-@pytest.mark.parametrize("shape", [{"max_order": "11"}, {"max_order": 2.0}, {"nodes": None}, {"nodes": True}, {"cpus": "2"}, {"watermarks": (1, 2, "3")}])
+@pytest.mark.parametrize(
+    "shape", [{"max_order": "11"}, {"max_order": 2.0}, {"nodes": None}, {"nodes": True}, {"cpus": "2"}, {"watermarks": (1, 2, "3")}]
+)
 def test_a_number_of_another_type_is_refused(shape):
     with pytest.raises(TypeError, match="is a whole number"):
         Machine(**{"memory": "64M"} | shape)

@@ -35,7 +35,7 @@ def free_lists(m: Machine, hexadecimal: bool = False) -> Picture:
 
 def _row(m: Machine, z: Zone, order: int, y: float, hexadecimal: bool) -> str:
     pfns, whole = _walk(m, z, order)
-    svg = text(0, y + 16, f"order {order}", "", 13) + text(58, y + 16, count(1 << order, "page"), "ml-dim", 12)
+    svg = text(0, y + 16, f"order {order}", "", 13) + text(66, y + 16, count(1 << order, "page"), "ml-dim", 12)
     x = float(_LEFT)
     for i, pfn in enumerate(pfns[:_MOST]):
         if i:

@@ -11,6 +11,7 @@ from collections import Counter
 from typing import Final
 
 from ..machine import Machine
+from ..memdesc import MemType
 from .blocks import KINDS, Block, block_of, blocks, kind_of
 from .picture import Cell, Key, Picture, count, number, rect, rows, shown, text
 
@@ -124,32 +125,38 @@ class _Drawing:
         self.height = _TOP + -(-len(pages) // each // columns) * high + 2
 
     def outside(self, pages: range, selected: int | None) -> None:
-        """Draw what the machine keeps outside ``pages``: reserved pages and slabs one by one, all other pages as one number."""
-        outer = [range(pages.start), range(pages.stop, self.m.nr_pages)]
-        if not any(outer):
-            return
-        m, shown_pages, aside = self.m, [], 0
-        for part in outer:
+        """Draw what the machine keeps outside ``pages``: reserved pages and slabs as boxes, all other pages as one number."""
+        m = self.m
+        boxes: list[tuple[int, range]] = []  # (kind, pages): neighbours that are reserved share a box
+        aside = 0
+        for part in (range(pages.start), range(pages.stop, m.nr_pages)):
             for block in blocks(m, part):
-                if kind_of(m, block.start) in (0, 3, len(KINDS) - 1):
-                    shown_pages += [pfn for pfn in block.pages if pfn in part]
+                kind = kind_of(m, block.start)
+                mine = range(max(block.pages.start, part.start), min(block.pages.stop, part.stop))
+                if kind not in (MemType.NONE, MemType.SLAB, len(KINDS) - 1):
+                    aside += len(mine)
+                elif kind == MemType.NONE and boxes and boxes[-1] == (kind, range(boxes[-1][1].start, mine.start)):
+                    boxes[-1] = (kind, range(boxes[-1][1].start, mine.stop))
                 else:
-                    aside += len(block.pages)
+                    boxes.append((kind, mine))
+        if not boxes and not aside:
+            return
         y, row = self.height + 14, max(c.row for c in self.cells) + 1
-        svg = text(0, y + 14, "Outside:", "ml-heading", 13)
-        most = 8 if aside else 13
-        for i, pfn in enumerate(shown_pages[:most]):
-            kind, x = kind_of(m, pfn), _GUTTER + i * 50
+        svg, x = text(0, y + 14, "Outside:", "ml-heading", 13), float(_GUTTER)
+        for i, (kind, box) in enumerate(boxes):
+            words = f"{KINDS[kind].letter} {self._n(box.start)}" + (f" to {self._n(box.stop - 1)}" if len(box) > 1 else "")
+            wide = max(44, 7 * len(words) + 8)
+            if x + wide > _GUTTER + 340:
+                svg += text(x, y + 14, f"and {sum(len(b) for _, b in boxes[i:]):,} more", "ml-dim", 12)
+                x += 90
+                break
             self.kinds.add(kind)
-            svg += rect(x, y - 4, 44, 26, f"ml-cell ml-boxed {KINDS[kind].css}", f"page-{pfn}")
-            svg += text(x + 22, y + 14, f"{KINDS[kind].letter} {self._n(pfn)}", f"ml-mid {KINDS[kind].css}", 12)
-            self.cells.append(Cell(f"page-{pfn}", self._words(pfn, kind, block_of(m, pfn)), row, i))
-            if pfn == selected:
-                self.fragments["page_map-selection"] = _selected(x, y - 4, 44, 26)
-        x = _GUTTER + min(len(shown_pages), most) * 50
-        if len(shown_pages) > most:
-            svg += text(x, y + 14, f"and {count(len(shown_pages) - most, 'page')} more", "ml-dim", 12)
-            x += 110
+            svg += rect(x, y - 4, wide, 26, f"ml-cell ml-boxed {KINDS[kind].css}", f"page-{box.start}")
+            svg += text(x + wide / 2, y + 14, words, f"ml-mid {KINDS[kind].css}", 12)
+            self.cells.append(Cell(f"page-{box.start}", self._words(box.start, kind, block_of(m, box.start)), row, i))
+            if selected in box:
+                self.fragments["page_map-selection"] = _selected(x, y - 4, wide, 26)
+            x += wide + 6
         if aside:
             svg += rect(x, y - 4, 190, 26, "ml-cell ml-boxed ml-aside") + text(
                 x + 95, y + 14, f"{count(aside, 'page')} set aside", "ml-mid", 12
@@ -169,12 +176,16 @@ class _Drawing:
         return Picture(self.fragments, self.width, self.height, label, tuple(legend), tuple(self.cells))
 
     def _page(self, x: float, y: float, wide: float, high: float, pfn: int, kind: int, block: Block, pages: range) -> str:
-        letter = KINDS[kind].letter
-        cell = rect(x, y, wide, high, f"ml-cell {KINDS[kind].css}", f"page-{pfn}")
-        if block.order is None or pfn != max(block.start, pages.start):
-            squeezed = wide < 16 and block.order is not None and pfn == block.start + 1
-            return cell + ("" if squeezed else _letter(x, y, wide, high, letter, f"{KINDS[kind].css} ml-rest"))
-        return cell + _letter(x, y, wide, high, f"{letter}{block.order}", f"{KINDS[kind].css} ml-first")
+        css, letter = KINDS[kind].css, KINDS[kind].letter
+        words, weight = letter, "ml-rest"
+        if block.order is not None:
+            first = max(block.start, pages.start)
+            narrow = wide < 16 and block.order > 0  # the order stands in the second cell
+            if pfn == first:
+                words, weight = letter if narrow else f"{letter}{block.order}", "ml-first"
+            elif pfn == first + 1 and narrow:
+                words, weight = str(block.order), "ml-first"
+        return rect(x, y, wide, high, f"ml-cell {css}", f"page-{pfn}") + _letter(x, y, wide, high, words, f"{css} {weight}")
 
     def _words(self, pfn: int, kind: int, block: Block) -> str:
         if block.order is None:
@@ -186,7 +197,7 @@ class _Drawing:
 
 
 def _letter(x: float, y: float, wide: float, high: float, letter: str, kind: str) -> str:
-    size = min(high * 0.42, 15) if wide >= 16 else 8.5 if len(letter) < 3 else 7
+    size = min(high * 0.42, 15) if wide >= 16 else 8.5 if len(letter) == 1 else 7.5
     return f'<text class="ml-text ml-mid {kind}" x="{number(x + wide / 2)}" y="{number(y + high / 2 + size * 0.36)}" font-size="{number(size)}">{letter}</text>'
 
 
