@@ -73,7 +73,7 @@ class KmemCache:
         if not obj:
             return m._nothing()
         if gfp & GFP.ZERO:
-            m.write(obj, bytes(self.object_size))
+            m._clear(obj, self.object_size)
         return obj
 
     def free(self, address: int) -> None:
@@ -97,7 +97,7 @@ class KmemCache:
             return m._nothing()
         if gfp & GFP.ZERO:
             for obj in objs:
-                m.write(obj, bytes(self.object_size))
+                m._clear(obj, self.object_size)
         return objs
 
     def free_bulk(self, addresses: Iterable[int]) -> None:
@@ -347,17 +347,22 @@ class Caches(Descriptors):
 
     def boot_kmalloc(self) -> None:
         """Create kmalloc's caches: powers of two from 8 bytes to two pages, and 96 and 192 where they fit."""
-        sizes = sorted({1 << i for i in range(3, self.PS + 2)} | ({96, 192} if self.page_size >= 256 else set()))
-        for size in sizes:
-            name = f"kmalloc-{size >> 10}k" if size >= 1024 else f"kmalloc-{size}"
+        for name, size in self._kmalloc_names():
             self.kmem_cache_create(name, size, align=min(size, self.page_size) if size & (size - 1) == 0 else 0)
-        self.find_kmalloc()
 
     def find_kmalloc(self) -> None:
         """Collect kmalloc's caches from the table, smallest first."""
-        mine = [c for name, c in self.caches.items() if name.startswith("kmalloc-")]
-        self._kmalloc_classes = sorted(((c.object_size, c) for c in mine), key=lambda pair: pair[0])
-        self._kmalloc_slots = frozenset(c._ci for c in mine)
+        caches = self.caches
+        self._kmalloc_classes = [(size, caches[name]) for name, size in self._kmalloc_names()]
+        self._kmalloc_slots = frozenset(cache._ci for _, cache in self._kmalloc_classes)
+
+    def _kmalloc_names(self) -> list[tuple[str, int]]:
+        sizes = sorted({1 << i for i in range(3, self.PS + 2)} | {96, 192})
+        return [(f"kmalloc-{size >> 10}k" if size >= 1024 else f"kmalloc-{size}", size) for size in sizes]
+
+    def _clear(self, address: int, n: int) -> None:
+        """Zero an object; not ``write``, which would be an undo step of its own."""
+        self.map[address - self.B : address - self.B + n] = bytes(n)
 
     def _slabs_of(self, ci: int) -> list[int]:
         """Return the addresses of all struct slabs of a cache, found through the mem_map: a full slab is on no list."""

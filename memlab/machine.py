@@ -104,8 +104,7 @@ class Machine(Users):
         distance: object = None,
         design: str = "as-written",
     ) -> None:
-        if not isinstance(undo, int) or undo < 0:
-            raise ValueError(f"undo is the number of steps that can be taken back, 0 or more, not {undo!r}")
+        _check_undo(undo)
         config = make_config(memory, page_size, max_order, nodes, cpus, dma, dma32, highmem, watermarks, pcp, distance, design)
         self._power_on(config)
         self._boot()
@@ -219,6 +218,7 @@ class Machine(Users):
 
         ValueError with one sentence for a file that is foreign, newer, truncated or damaged; OSError if there is none.
         """
+        _check_undo(undo)
         config, snapshot = image.load(path)
         m = cls.__new__(cls)
         m._power_on(config)
@@ -315,7 +315,7 @@ class Machine(Users):
     def _know_caches(self) -> None:
         self.find_kmalloc()
         self.find_users()
-        self.builtin = frozenset(c._ci for c in self.caches.values()) if not self.builtin else self.builtin
+        self.builtin = frozenset({self.KC_BUDDY, self.KC_SLAB, *self._kmalloc_slots, *self._user_ci.values()})
 
     # -- undo
 
@@ -371,3 +371,8 @@ class Machine(Users):
     def __repr__(self) -> str:
         c = self.config
         return f"<Machine: {self.nr_pages} pages of {c.page_size} bytes, {self.free_pages_count} free, {c.nodes} node{'s' * (c.nodes > 1)}, {c.design}>"
+
+
+def _check_undo(undo: int) -> None:
+    if not isinstance(undo, int) or undo < 0:
+        raise ValueError(f"undo is the number of steps that can be taken back, 0 or more, not {undo!r}")

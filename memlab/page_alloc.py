@@ -11,7 +11,7 @@ Sources: the email (descriptors are had before a split, and given back at a merg
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from . import gfp as gfp_flags
 from . import memdesc
@@ -59,7 +59,7 @@ class PageAllocator(PerCpuPages):
             return (self.w[li + PAGE] - self.V) >> 3 if li else self._nothing()
         try:
             head, head_address, n = self.fast_lists[order]
-        except (KeyError, TypeError):
+        except (IndexError, TypeError):
             raise self._bad_order(order) from None
         w = self.w
         first = w[head]
@@ -431,7 +431,8 @@ class PageAllocator(PerCpuPages):
         """Set what the hot path of alloc_pages keeps: the first zone's lists, count and low watermark (out of reach with per-CPU lists)."""
         super().on_cpu_changed()
         e = self.kernel_zonelist[0]
-        self.fast_lists = {order: entry[:3] for order, entry in enumerate(self.lists_of[e.zone.flags])}
+        # indexed by order; the second half catches negative orders, which index from the end
+        self.fast_lists: list[Any] = [entry[:3] for entry in self.lists_of[e.zone.flags]] + [None] * (self.max_order + 1)
         self.fast_free, self.fast_low = e.free, 1 << 62 if self.pcp else e.low
 
     def _plan_stats(self, at: int) -> None:

@@ -448,7 +448,7 @@ def partial_slabs(n=2):
 
 @damage("cache-shape")
 def a_caches_objects_get_larger():
-    m, cache, _ = two_slabs()
+    _, cache, _ = two_slabs()
     return setting(cache.struct, "size", cache.size + 8)
 
 
