@@ -11,7 +11,7 @@ Sources: the email (descriptors are had before a split, and given back at a merg
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from . import gfp as gfp_flags
 from . import memdesc
@@ -61,6 +61,8 @@ class PageAllocator(PerCpuPages):
             head, head_address, n = self.fast_lists[order]
         except (IndexError, TypeError):
             raise self._bad_order(order) from None
+        if order < 0:  # a list is indexed from its end too
+            raise self._bad_order(order)
         w = self.w
         first = w[head]
         left = w[self.fast_free] - n
@@ -431,8 +433,7 @@ class PageAllocator(PerCpuPages):
         """Set what the hot path of alloc_pages keeps: the first zone's lists, count and low watermark (out of reach with per-CPU lists)."""
         super().on_cpu_changed()
         e = self.kernel_zonelist[0]
-        # indexed by order; the second half catches negative orders, which index from the end
-        self.fast_lists: list[Any] = [entry[:3] for entry in self.lists_of[e.zone.flags]] + [None] * (self.max_order + 1)
+        self.fast_lists = [entry[:3] for entry in self.lists_of[e.zone.flags]]
         self.fast_free, self.fast_low = e.free, 1 << 62 if self.pcp else e.low
 
     def _plan_stats(self, at: int) -> None:
