@@ -35,6 +35,7 @@ RULES: Final = {
     "page-no-owner": "every page belongs to a block",
     "desc-in-free-page": "no live descriptor lies in a free page",
     "cache-shape": "a kmem_cache's sizes, orders, node and cpu_slab fit each other",
+    "cache-slot": "the entries of an unused slot of the table of caches are empty, and serial numbers only grow",
     "cache-nr_slabs": "a kmem_cache_node counts the cache's slabs of its node",
     "partial-link": "each link of a partial list points to a slab of that cache and node, both ways",
     "partial-count": "a partial list holds nr_partial slabs",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from . import structs
 from .check_rules import Broken
 from .memdesc import MemType
-from .slub import CPU_ROW, CPU_WORDS
+from .slub import CPU_ROW, CPU_WORDS, NODE_WORDS, NR_SLABS, PARTIAL
 from .slub_debug import POISON_END, POISON_FREE, RED_ACTIVE, RED_INACTIVE
 from .slub_size import SLAB
 from .structs import NODE_SHIFT, NR_CACHES
@@ -57,7 +57,10 @@ class SlabChecks:
             address = self.B + 8 * m.kc_at + i * structs.kmem_cache.sizeof
             c = structs.kmem_cache(m, address)
             if not c.serial:
+                self.look_at_empty_slot(i)
                 continue
+            if c.serial > self.w[m.serial_at]:
+                self.say("cache-slot", f"the kmem_cache at {address:#x} has the serial {c.serial}, higher than any given out", address)
             good = (
                 8 <= c.object_size <= c.size
                 and c.size % 8 == 0
@@ -78,6 +81,27 @@ class SlabChecks:
                 self.say("cache-shape", f"the kmem_cache {c.name!r} at {address:#x} has fields that do not fit each other: {c!r}", address)
             elif c.size:
                 self.caches[address] = c
+
+    def look_at_empty_slot(self, i: int) -> None:
+        """See that nothing is left of a cache in the tables of slot ``i``."""
+        m, w = self.m, self.w
+        for cpu in range(m.config.cpus):
+            p = m.cc_at + cpu * CPU_ROW + i * CPU_WORDS
+            if w[p] or w[p + 1]:
+                self.say(
+                    "cache-slot",
+                    f"slot {i} of the caches is unused, but CPU {cpu}'s entry at {self.B + 8 * p:#x} is not empty",
+                    self.B + 8 * p,
+                )
+        for node in range(m.config.nodes):
+            ni = m.kn_at + (i * m.config.nodes + node) * NODE_WORDS
+            head = self.B + 8 * (ni + PARTIAL)
+            if w[ni] or w[ni + NR_SLABS] or w[ni + PARTIAL] != head or w[ni + PARTIAL + 1] != head:
+                self.say(
+                    "cache-slot",
+                    f"slot {i} of the caches is unused, but node {node}'s entry at {self.B + 8 * ni:#x} is not empty",
+                    self.B + 8 * ni,
+                )
 
     def look_at_cpus(self) -> None:
         """Follow each CPU's active slabs and freelists."""

@@ -16,6 +16,7 @@ reads RAM, and assigning to it writes RAM.  This file must import nothing of mem
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import fill
 from typing import Any, ClassVar, Protocol
 
 __all__ = ["Chars", "Field", "Flags", "ListHead", "ListHeads", "Ptr", "Struct", "U8", "U16", "U32", "U64", "U64s"]
@@ -275,7 +276,7 @@ class Struct:
 
     def __repr__(self) -> str:
         body = ", ".join(f"{f.name}={f.show(getattr(self, f.name))}" for f in self.fields if not f.name.startswith("_"))
-        return f"struct {self.struct} @ {self.address:#x}: {body}"
+        return fill(f"struct {self.struct} @ {self.address:#x}: {body}", 100, subsequent_indent="    ", break_long_words=False)
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and (other.address, other.memory) == (self.address, self.memory)

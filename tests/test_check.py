@@ -470,6 +470,26 @@ def a_debug_caches_right_red_zone_ends_before_it_begins():
     return setting(cache.struct, "inuse", 0)
 
 
+@damage("cache-slot")
+def an_unused_slot_has_a_slab_on_a_cpu():
+    m = Machine(**TINY)
+    start, struct = next((start, struct) for name, start, struct, _ in m.kernel_tables if name == "kmem_cache_cpu")
+    return m, m.B + 8 * start + 63 * struct.sizeof + 8, m.caches["folio"].address
+
+
+@damage("cache-slot")
+def an_unused_slot_counts_a_slab_on_a_node():
+    m = Machine(**TINY)
+    start, struct = next((start, struct) for name, start, struct, _ in m.kernel_tables if name == "kmem_cache_node")
+    return m, m.B + 8 * start + 63 * struct.sizeof, 1
+
+
+@damage("cache-slot")
+def a_cache_has_a_serial_that_was_never_given_out():
+    m = Machine(**TINY)
+    return setting(m.caches["folio"].struct, "serial", 1000)
+
+
 @damage("cache-nr_slabs")
 def a_node_counts_a_slab_too_many():
     _, cache, _ = two_slabs()

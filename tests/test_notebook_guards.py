@@ -25,9 +25,7 @@ IGNORE = "nbval-ignore-output"
 FORBIDDEN_TAGS = {"nbval-skip", "nbval-raises-exception", "raises-exception", "pytest-validate-ignore-output"}
 MARKER = re.compile(r"^\s*#\s*(NBVAL|PYTEST_VALIDATE)_\w+", re.MULTILINE)
 # Where a program and its files live on one machine and not on another.
-MACHINE_PATH = re.compile(
-    r"/(?:home|Users|root|tmp|opt|var|work|mnt|srv)/\w|/usr/(?:local/)?lib|site-packages|\w:\\\\?Users"
-)
+MACHINE_PATH = re.compile(r"/(?:home|Users|root|tmp|opt|var|work|mnt|srv)/\w|/usr/(?:local/)?lib|site-packages|\w:\\\\?Users")
 NOT_COMPARED = {"image/png", "image/jpeg"}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 

@@ -169,9 +169,7 @@ def project():
 def test_the_version_is_the_same_in_the_project_the_package_and_the_badge():
     version = project()["version"]
     assert memlab.__version__ == version
-    badge = re.search(
-        r"mybinder\.org/v2/gh/[\w-]+/[\w-]+/v([\d.]+)\?", (ROOT / "README.md").read_text(encoding="utf-8")
-    )
+    badge = re.search(r"mybinder\.org/v2/gh/[\w-]+/[\w-]+/v([\d.]+)\?", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert badge.group(1) == version
 
 

@@ -122,9 +122,7 @@ def test_an_unknown_name_is_told_with_the_names_that_exist(root):
     assert not (root / "my").exists()
 
 
-@pytest.mark.parametrize(
-    "damage", ["not json", "[]", "{}", '{"metadata": {}, "cells": [{}]}', '{"metadata": 1}', "\udcff"]
-)
+@pytest.mark.parametrize("damage", ["not json", "[]", "{}", '{"metadata": {}, "cells": [{}]}', '{"metadata": 1}', "\udcff"])
 def test_a_damaged_notebook_is_named_and_costs_the_learner_nothing(root, damage):
     make_copies(root)
     (root / "my" / "00_start.ipynb").write_text("my own work", encoding="utf-8")
@@ -155,9 +153,7 @@ def test_the_command_line_prints_one_line_and_tells_failure_by_its_status(root, 
     (root / "memlab").mkdir()
     (root / "memlab" / "__init__.py").touch()
     shutil.copy(workbook.__file__, root / "memlab")
-    done = subprocess.run(
-        [sys.executable, "-m", "memlab.workbook", *arguments], cwd=root, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", "memlab.workbook", *arguments], cwd=root, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (status, said)
     assert bool(done.stderr) == (status != 0)
 

@@ -124,12 +124,38 @@ def test_thisnode_is_none_when_the_node_is_full_though_others_have_memory(design
     assert m.alloc_pages(0, GFP.KERNEL, 1) is not None
 
 
+def fill_lowmem(m, node):
+    """Take all pages of a node's Normal zone, and all free descriptors; returns the pfns."""
+    pages = []
+    while (pfn := m.alloc_pages(0, GFP.KERNEL | GFP.THISNODE, node)) is not None:
+        pages.append(pfn)
+    for name in ("kmem_cache_buddy", "kmem_cache_slab", "folio"):
+        row = next(row for row in m.slabinfo() if row["name"] == name)
+        m.caches[name].alloc_bulk(row["num_objs"] - row["active_objs"])
+    assert m.zone(node).free_pages == 0
+    return pages
+
+
 def test_thisnode_does_not_bind_the_descriptors_that_a_split_needs(design):
-    m = Machine("64K", page_size=256, max_order=4, nodes=2, design=design)
-    got = zones_asked(m, GFP.KERNEL | GFP.THISNODE, 1)
-    assert got == [(1, "Normal")]
-    assert m.zone(1).free_pages == 0
-    assert m.alloc_pages(0) is not None
+    m = Machine("64K", page_size=256, max_order=4, nodes=2, highmem="8K", design=design)
+    fill_lowmem(m, 1)
+    before = m.zone(0).free_pages
+    assert sum(m.buddyinfo()[1, "HighMem"][:4]) == 0  # so a split it must be
+    pfn = m.alloc_pages(0, GFP.KERNEL | GFP.HIGHMEM | GFP.THISNODE, 1)
+    assert zone_of(m, pfn) == (1, "HighMem")
+    assert zone_of(m, m.virt_to_pfn(m.mem_desc(pfn).address)) == (0, "Normal")
+    assert m.zone(0).free_pages < before
+    m.check()
+
+
+def test_thisnode_binds_the_pages_of_a_folio_and_not_its_descriptor(design):
+    m = Machine("64K", page_size=256, max_order=4, nodes=2, cpus=2, highmem="8K", design=design)
+    with m.on_cpu(1):
+        fill_lowmem(m, 1)
+        folio = m.folio_alloc(0, GFP.KERNEL | GFP.HIGHMEM | GFP.THISNODE)
+    (pfn,) = (pfn for pfn in range(m.nr_pages) if m.mem_desc(pfn).address == folio)
+    assert zone_of(m, pfn) == (1, "HighMem")
+    assert zone_of(m, m.virt_to_pfn(folio)) == (0, "Normal")
 
 
 def test_a_dma_request_on_a_machine_without_that_zone_is_none(design):

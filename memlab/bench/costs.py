@@ -52,10 +52,7 @@ def import_cost(repeats: int, say: Callable[[str], None]) -> dict[str, Any]:
 
     Returns the medians in seconds, their difference, and which of UNWANTED the import pulled in.
     """
-    code = (
-        "import sys; before = set(sys.modules); import memlab; "
-        f"print(*sorted(({set(UNWANTED)} - before) & set(sys.modules)))"
-    )
+    code = f"import sys; before = set(sys.modules); import memlab; print(*sorted(({set(UNWANTED)} - before) & set(sys.modules)))"
     pulled_in = _python(code).split()  # and memlab's byte code is written now
     bare: list[float] = []
     full: list[float] = []

@@ -49,9 +49,7 @@ class Race:
     step. `seconds` is {name: [for each part, its time in each lap]}.
     """
 
-    def __init__(
-        self, name: str, workload: Workload, make: Callable[[], Sequence[Contender]], say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, name: str, workload: Workload, make: Callable[[], Sequence[Contender]], say: Callable[[str], None]) -> None:
         """Prepare a race in which nobody has played yet."""
         self.name, self.workload, self.make, self.say = name, workload, make, say
         self.laps = 0

@@ -68,9 +68,7 @@ def run(size: Size, say: Callable[[str], None]) -> dict[str, Any]:
     """Measure everything at a size and return it as plain data. `say` gets a line about each step."""
     say("looking for cocotbext-axi")
     cocotbext = _cocotbext()
-    races = [
-        _page_race(pages, ops, size.parts, say) for pages, ops in zip(size.pages, size.page_operations, strict=True)
-    ]
+    races = [_page_race(pages, ops, size.parts, say) for pages, ops in zip(size.pages, size.page_operations, strict=True)]
     slab_race = _slab_race(size, say)
     for _ in range(size.laps):
         for race in [*races, slab_race]:
@@ -174,9 +172,7 @@ def _is_cocotbexts_out_of_memory(error: Exception) -> bool:
     return type(error) is Exception and str(error) == "out of memory"
 
 
-def _ratios(
-    size: Size, races: list[Race], slab_race: Race, boot: dict[str, Any], imports: dict[str, Any]
-) -> dict[str, dict[str, Any]]:
+def _ratios(size: Size, races: list[Race], slab_race: Race, boot: dict[str, Any], imports: dict[str, Any]) -> dict[str, dict[str, Any]]:
     small, middle, large = size.pages
     first, second, third = races
     resident = boot.get("resident_bytes")
@@ -220,9 +216,7 @@ def _cost_lines(boot: dict[str, Any], imports: dict[str, Any]) -> list[str]:
         lines.append(f"    not measured: {boot['error']}")
     else:
         resident = boot["resident_bytes"]
-        lines.append(
-            f"    boot {boot['boot_seconds'] * 1e3:.0f} ms, writing mem_map {boot['write_seconds'] * 1e3:.0f} ms"
-        )
+        lines.append(f"    boot {boot['boot_seconds'] * 1e3:.0f} ms, writing mem_map {boot['write_seconds'] * 1e3:.0f} ms")
         lines.append(f"    resident {'unknown' if resident is None else f'{resident / MIB:.0f} MiB'}")
     lines.append(
         f"import memlab {imports['import_seconds'] * 1e3:.0f} ms beyond a bare interpreter's "

@@ -96,9 +96,7 @@ def parse_buddyinfo(text: str) -> dict[tuple[int, str], list[int]]:
     for number, line in _lines(text, "buddyinfo"):
         match = _ZONE_LINE.fullmatch(line)
         if match is None:
-            raise ValueError(
-                f'buddyinfo line {number} is {line!r}: expected "Node N, zone NAME" and a count for each order.'
-            )
+            raise ValueError(f'buddyinfo line {number} is {line!r}: expected "Node N, zone NAME" and a count for each order.')
         node, zone, counts = int(match[1]), match[2], [int(word) for word in match[3].split()]
         orders = orders or len(counts)
         if len(counts) != orders:
@@ -226,9 +224,6 @@ def _aligned(rows: list[list[str]], left: int = 0) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
-        cells = [
-            cell.ljust(width) if at < left else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
+        cells = [cell.ljust(width) if at < left else cell.rjust(width) for at, (cell, width) in enumerate(zip(row, widths, strict=True))]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)

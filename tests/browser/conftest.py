@@ -47,9 +47,7 @@ def find_chromium():
     """The Chromium to drive: $CHROMIUM, or the first one on the path; without any, the test fails."""
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
     if not found or not shutil.which(found):
-        pytest.fail(
-            "The browser tests need Chromium: install it, or name one with CHROMIUM=/path/to/it.", pytrace=False
-        )
+        pytest.fail("The browser tests need Chromium: install it, or name one with CHROMIUM=/path/to/it.", pytrace=False)
     return found
 
 
@@ -127,9 +125,7 @@ def run_all(lab_url, page):
     def run(notebook):
         page.goto(lab_url(notebook))
         page.wait_for_selector(".jp-Notebook .jp-CodeCell")
-        page.wait_for_function(
-            "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
-        )
+        page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
         # This resolves when the last cell is done, with false if one raised.
         succeeded = page.evaluate("async () => await window.jupyterapp.commands.execute('notebook:run-all-cells')")
         errors = page.locator(ERRORS).all_inner_texts()

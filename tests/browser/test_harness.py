@@ -22,9 +22,7 @@ def test_a_click_in_the_page_reaches_python_and_its_answer_comes_back(run_all, w
     expect(shown).to_have_text("Python saw the click")
 
 
-@pytest.mark.parametrize(
-    ("source", "said"), [("1 / 0", "raised"), ("import sys; print('x', file=sys.stderr)", "wrote to stderr")]
-)
+@pytest.mark.parametrize(("source", "said"), [("1 / 0", "raised"), ("import sys; print('x', file=sys.stderr)", "wrote to stderr")])
 def test_a_cell_that_raises_or_warns_fails_the_run(run_all, workbook, write_notebook, source, said):
     write_notebook(workbook / "my" / "harness_bad.ipynb", "print('fine')", source)
     with pytest.raises(AssertionError, match=said):
