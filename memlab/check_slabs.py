@@ -14,7 +14,7 @@ from .check_rules import Broken
 from .memdesc import MemType
 from .slub import CPU_ROW, CPU_WORDS, NODE_WORDS, NR_SLABS, PARTIAL
 from .slub_debug import POISON_END, POISON_FREE, RED_ACTIVE, RED_INACTIVE
-from .slub_size import SLAB
+from .slub_size import SLAB, objects_per_slab
 from .structs import NODE_SHIFT, NR_CACHES
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ class SlabChecks:
                 and c.size % 8 == 0
                 and c.order <= m.max_order
                 and c.min_order <= c.order
-                and c.objects == (m.page_size << c.order) // c.size > 0
-                and c.min_objects == (m.page_size << c.min_order) // c.size > 0
+                and c.objects == objects_per_slab(c.size, c.order, m.page_size) > 0
+                and c.min_objects == objects_per_slab(c.size, c.min_order, m.page_size) > 0
                 and c.offset % 8 == 0
                 and c.offset <= c.size - 8
                 and c.object_size <= c.inuse <= c.size - c.red_left_pad
@@ -169,8 +169,8 @@ class SlabChecks:
         if s.virt != self.B + (pfn << m.PS):
             self.say("slab-virt", f"the slab {address:#x} of {c.name} starts at page {pfn}, but its virt is {s.virt:#x}", address)
             return
-        if s.order > m.max_order or s.objects != (m.page_size << s.order) // c.size:
-            fit = (m.page_size << min(s.order, m.max_order)) // c.size
+        if s.order > m.max_order or s.objects != objects_per_slab(c.size, s.order, m.page_size):
+            fit = objects_per_slab(c.size, min(s.order, m.max_order), m.page_size)
             rule = "slab-objects" if s.order <= m.max_order and s.order in (c.order, c.min_order) else "slab-order"
             self.say(rule, f"the slab {address:#x} of {c.name} says order {s.order} and {s.objects} objects; {fit} fit", address)
             return

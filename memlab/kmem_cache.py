@@ -20,7 +20,7 @@ from .page_bugs import BUDDY, ORDER, PAGE
 from .ram import KernelBug
 from .slub import CACHE_WORDS, CPU_ROW, SERIAL
 from .slub_debug import RED_ACTIVE
-from .slub_size import ALL_FLAGS, MAX_OBJECTS, SLAB, calculate_sizes, get_order
+from .slub_size import ALL_FLAGS, SLAB, calculate_sizes, get_order
 from .structs import HELD, NR_CACHES, kmem_cache, slab
 
 _NO_OBJECT_FLAGS: Final = GFP.HIGHMEM | GFP.DMA | GFP.DMA32
@@ -236,7 +236,7 @@ class Caches(Descriptors):
         if ctor is not None and not callable(ctor):
             raise TypeError(f"ctor is a function that is called with an object's address, not {ctor!r}")
         sizes = calculate_sizes(size, align, flags, ctor is not None)
-        if sizes.size > largest or (largest // sizes.size > MAX_OBJECTS and get_order(sizes.size, self.page_size) > self.max_order):
+        if sizes.size > largest:
             raise ValueError(
                 f"with its red zones and alignment an object takes {sizes.size} bytes, more than the largest block of {largest}"
             )

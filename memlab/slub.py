@@ -23,7 +23,7 @@ from .memdesc import MemType
 from .page_alloc import PageAllocator
 from .ram import KernelBug
 from .slub_debug import SlubDebug
-from .slub_size import SLAB, Sizes, calculate_order, get_order
+from .slub_size import SLAB, Sizes, calculate_order, get_order, objects_per_slab
 from .slub_size import min_partial as default_min_partial
 from .structs import NODE_SHIFT, NR_CACHES, kmem_cache, kmem_cache_cpu, kmem_cache_node, slab
 
@@ -216,7 +216,7 @@ class Slub(SlubDebug, PageAllocator):
         c = w[si + COUNTS]
         used, order = c & 0xFFFF, c >> ORDER_SHIFT & 0xFF
         size = w[ci + SIZE]
-        objects = (self.page_size << order) // size
+        objects = objects_per_slab(size, order, self.page_size)
         w[si + CACHE] = B + 8 * ci
         w[si + FREELIST] = 0
         debug = DEBUG if w[ci + C_FLAGS] & SLAB.DEBUG else 0
@@ -429,8 +429,8 @@ class Slub(SlubDebug, PageAllocator):
         view = kmem_cache(self, self.B + 8 * ci)
         view.name, view.flags, view.size, view.object_size = name, flags, sizes.size, object_size
         view.offset, view.align, view.inuse, view.red_left_pad = sizes.offset, sizes.align, sizes.inuse, sizes.red_left_pad
-        view.order, view.objects = order, (self.page_size << order) // sizes.size
-        view.min_order, view.min_objects = least, (self.page_size << least) // sizes.size
+        view.order, view.objects = order, objects_per_slab(sizes.size, order, self.page_size)
+        view.min_order, view.min_objects = least, objects_per_slab(sizes.size, least, self.page_size)
         view.min_partial, view.own, view.ctor = default_min_partial(sizes.size), 0, int(ctor is not None)
         view.cpu_slab = free[0] * CPU_WORDS
         view.node = self.B + 8 * (self.kn_at + free[0] * self.config.nodes * NODE_WORDS)
@@ -453,7 +453,7 @@ class Slub(SlubDebug, PageAllocator):
         self.shape_of = {}
         for ci in slots:
             size = w[ci + SIZE] or self.page_size
-            starts = frozenset(range(0, self.page_size - size + 1, size))
+            starts = frozenset(range(0, objects_per_slab(size, 0, self.page_size) * size, size))
             self.shape_of[ci] = (w[ci + CPU_SLAB], B - w[ci + OFFSET], starts, B + 8 * ci, (w[ci + NODE] - B) >> 3)
 
     def _kmem_cache_free_bulk(self, ci: int, objs: list[int]) -> None:

@@ -76,6 +76,11 @@ def get_order(nbytes: int, page_size: int = 4096) -> int:
     return max(0, (nbytes - 1) // page_size).bit_length()
 
 
+def objects_per_slab(size: int, order: int, page_size: int = 4096) -> int:
+    """Return how many objects of ``size`` bytes a slab of an order holds; on huge pages, no more than struct slab can count."""
+    return min(MAX_OBJECTS, (page_size << order) // size)
+
+
 def calculate_order(size: int, nr_cpus: int, page_size: int = 4096, max_order: int = MAX_SLAB_ORDER) -> int:
     """Return the order of a cache's slabs: the first that holds enough objects for this many CPUs and wastes little.
 
@@ -85,7 +90,7 @@ def calculate_order(size: int, nr_cpus: int, page_size: int = 4096, max_order: i
     enough = min(4 * (nr_cpus.bit_length() + 1), most)
     first = get_order(enough * size, page_size)
     if (page_size << first) // size > MAX_OBJECTS:
-        return get_order(size * MAX_OBJECTS, page_size) - 1
+        return max(0, get_order(size * MAX_OBJECTS, page_size) - 1)
     for fraction in (16, 8, 4, 2):
         for order in range(first, max_order + 1):
             slab = page_size << order
