@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import structs
+from .cache_table import CPU_ROW, CPU_WORDS, NODE_WORDS, NR_SLABS, PARTIAL
 from .check_rules import Broken
 from .memdesc import MemType
-from .slub import CPU_ROW, CPU_WORDS, NODE_WORDS, NR_SLABS, PARTIAL
 from .slub_debug import POISON_END, POISON_FREE, RED_ACTIVE, RED_INACTIVE
 from .slub_size import SLAB, objects_per_slab
 from .structs import NODE_SHIFT, NR_CACHES

@@ -18,10 +18,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from .cache_table import CACHE, CACHE_WORDS, COUNTS, NR_SLABS, ORDER_SHIFT, OWN, SERIAL, SLAB_BUDDY, SLAB_TYPE, VIRT
 from .evacuate import BUDDY_WORDS, SLAB_WORDS, Evacuation
 from .gfp import GFP, NESTED_STRIP
 from .page_bugs import FLAGS, PAGE
-from .slub import CACHE, CACHE_WORDS, COUNTS, NR_SLABS, ORDER_SHIFT, OWN, SERIAL, SLAB_BUDDY, SLAB_TYPE, VIRT
 from .slub_size import SLAB
 from .structs import NR_CACHES, UNUSED, buddy
 from .zone import Entry

@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .list_head import list_add, list_del, list_for_each, list_replace
-from .memdesc import MemType
-from .page_bugs import BUDDY, FREE, ORDER, PAGE
-from .slub import (
+from .cache_table import (
     CACHE,
     COUNTS,
     CPU_ROW,
@@ -26,10 +23,13 @@ from .slub import (
     SLAB_BUDDY,
     SLAB_TYPE,
     VIRT,
-    Slub,
 )
+from .list_head import list_add, list_del, list_for_each, list_replace
+from .memdesc import MemType
+from .page_bugs import BUDDY, FREE, ORDER, PAGE
+from .slub import Slub
 from .structs import HELD, buddy, slab
-from .zone import Entry
+from .zone import Entry, ZoneType
 
 BUDDY_WORDS: Final = buddy.sizeof // 8
 SLAB_WORDS: Final = slab.sizeof // 8
@@ -163,13 +163,13 @@ class Evacuation(Slub):
         return sum(self._migrate(ci, si) for si in self._partial_slabs(ci)) > 0
 
     def _migrate(self, ci: int, si: int) -> bool:
-        """Move a slab of descriptors, a single page, to the lowest free page of its zone below it, and free the page.  Says whether it did."""
+        """Move a slab of descriptors, a single page, to a better page if there is one, and free its page.  Says whether it did."""
         w, B, MM, WS = self.w, self.B, self.MM, self.WS
         old = (w[si + VIRT] - B) >> self.PS
         movable = self._buddy_movable if ci == self.KC_BUDDY else self._slab_movable
         if not all(movable(oi) for oi in self._live_in(ci, si) if oi != si):
             return False
-        target = self._page_below(old, si)
+        target = self._better_page(old, si)
         if target is None:
             return False
         e, block, order = target
@@ -191,6 +191,7 @@ class Evacuation(Slub):
             if w[si + FREELIST]:
                 list_replace(self, si + LIST, si + by + LIST)
             si += by
+        w[si] = w[li - 1]  # the flags, which name the zone
         w[si + VIRT], w[si + SLAB_BUDDY] = B + (new << self.PS), B + 8 * (li - 1)
         w[MM + new] = B + 8 * si | SLAB_TYPE
         at, link = si + FREELIST, w[ci + OFFSET]
@@ -202,16 +203,22 @@ class Evacuation(Slub):
             self._give_back(chain)
         return True
 
-    def _page_below(self, pfn: int, si: int) -> tuple[Entry, int, int] | None:
-        """Find the lowest free block below page ``pfn`` in its zone that the descriptors on hand can split.  Returns zone, li, order."""
+    def _better_page(self, pfn: int, si: int) -> tuple[Entry, int, int] | None:
+        """Find the lowest free block that the descriptors on hand can split and that is a better home than page ``pfn``.
+
+        That is one in the node's NORMAL zone for a page of its DMA zones, else one below it in its own zone.  Returns zone, li, order.
+        """
         z = self.zone_of[self.w[si]]
+        normal = next((other for other in self.zones if other.node == z.node and other.type is ZoneType.NORMAL), z)
+        if z.type < ZoneType.NORMAL and normal is not z:
+            z, pfn = normal, normal.end
         others = [s for s in self._partial_slabs(self.KC_BUDDY) if s != si]
         spare = sum((self.w[s + COUNTS] >> 16 & 0xFFFF) - self._inuse(s) for s in others)
         found = [
             (self.w[li + PAGE], order, li)
             for order in range(min(self.max_order, spare) + 1)
             for li in list_for_each(self, z.heads + 2 * order)
-            if self.w[li + PAGE] - self.V >> 3 < pfn
+            if (self.w[li + PAGE] - self.V) >> 3 < pfn
         ]
         if not found:
             return None

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from . import gfp as gfp_flags
+from .cache_table import CACHE_WORDS, CPU_ROW, SERIAL
 from .descriptors import Descriptors
 from .gfp import GFP
 from .memdesc import MemType
 from .page_alloc import KERNEL
 from .page_bugs import BUDDY, ORDER, PAGE
 from .ram import KernelBug
-from .slub import CACHE_WORDS, CPU_ROW, SERIAL
 from .slub_debug import RED_ACTIVE
 from .slub_size import ALL_FLAGS, SLAB, calculate_sizes, get_order
 from .structs import HELD, NR_CACHES, kmem_cache, slab

@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from . import image, structs
+from .cache_table import CPU_ROW, CPU_WORDS
 from .check import Corruption, check
 from .config import Config, make_config
 from .hexdump import Place, hexdump, whatis
 from .layout import Struct
 from .memdesc import MemDesc, untag
 from .ram import KernelBug, Snapshot
-from .slub import CPU_ROW, CPU_WORDS
 from .slub_size import calculate_sizes
 from .trace import TRACE_POINTS, Fault, Probes, Trace
 from .users import Users

@@ -85,14 +85,8 @@ class anonmem(memdesc):
     order = U32()
 
 
-class filemem(memdesc):
-    """Describes page cache: memory that holds a part of a file."""
-
-    mapping = Ptr("struct address_space")
-    index = U64()
-    private = U64()
-    refcount = U32()
-    order = U32()
+class filemem(folio):
+    """Describes page cache: memory that holds a part of a file.  Its fields are a folio's."""
 
 
 class ptdesc(memdesc):
