@@ -109,6 +109,16 @@ class CacheTable(SlubDebug, PageAllocator):
             starts = frozenset(range(0, objects_per_slab(size, 0, self.page_size) * size, size))
             self.shape_of[ci] = (w[ci + CPU_SLAB], B - w[ci + OFFSET], starts, B + 8 * ci, (w[ci + NODE] - B) >> 3)
 
+    def _slabs_of(self, ci: int) -> list[int]:
+        """Return the addresses of all struct slabs of a cache, found through the mem_map: a full slab is on no list."""
+        found: dict[int, None] = {}
+        words = self.w[self.MM : self.MM + self.nr_pages]
+        cache = self.B + 8 * ci
+        for md in words:
+            if md & 15 == MemType.SLAB and md & ~15 not in found and self.w[((md & ~15) - self.B >> 3) + CACHE] == cache:
+                found[md & ~15] = None
+        return list(found)
+
     # -- what bad input gets
 
     def _cpu_heads(self, ci: int) -> list[int]:

@@ -154,7 +154,10 @@ class Descriptors(Evacuation):
         In the bounded design, slabs of descriptors are emptied by moving the descriptors, and the last of them move to low pages.
         Locks in Linux: list_lock of each node.
         """
-        return self._shrink_all()
+        released = self._shrink_all()
+        while self.bounded and any([self._migrate_all(self.KC_SLAB), self._migrate_all(self.KC_BUDDY)]):
+            released += self._shrink_all()
+        return released
 
     def _shrink_all(self) -> int:
         caches = [self.kc_at + i * CACHE_WORDS for i in range(NR_CACHES)]
@@ -162,8 +165,7 @@ class Descriptors(Evacuation):
         while True:
             self.drain_all_pages()
             gone = sum(self._shrink(ci) for ci in caches if self.w[ci + SERIAL])
-            moved = self.bounded and not gone and any([self._migrate_all(self.KC_SLAB), self._migrate_all(self.KC_BUDDY)])
-            if not gone and not moved:
+            if not gone:
                 return released
             released += gone
 

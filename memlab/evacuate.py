@@ -159,13 +159,15 @@ class Evacuation(Slub):
     # -- moving whole pages
 
     def _migrate_all(self, ci: int) -> bool:
-        """Move each partial slab of descriptors to a lower page, where there is one.  Says whether any moved."""
-        return sum(self._migrate(ci, si) for si in self._partial_slabs(ci)) > 0
+        """Move each slab of descriptors, full ones too, to a better page, where there is one.  Says whether any moved."""
+        return sum(self._migrate(ci, (address - self.B) >> 3) for address in self._slabs_of(ci)) > 0
 
     def _migrate(self, ci: int, si: int) -> bool:
         """Move a slab of descriptors, a single page, to a better page if there is one, and free its page.  Says whether it did."""
         w, B, MM, WS = self.w, self.B, self.MM, self.WS
         old = (w[si + VIRT] - B) >> self.PS
+        if w[MM + old] != B + 8 * si | SLAB_TYPE:  # it went when an earlier one moved
+            return False
         movable = self._buddy_movable if ci == self.KC_BUDDY else self._slab_movable
         if not all(movable(oi) for oi in self._live_in(ci, si) if oi != si):
             return False

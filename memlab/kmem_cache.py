@@ -364,16 +364,6 @@ class Caches(Descriptors):
         """Zero an object; not ``write``, which would be an undo step of its own."""
         self.map[address - self.B : address - self.B + n] = bytes(n)
 
-    def _slabs_of(self, ci: int) -> list[int]:
-        """Return the addresses of all struct slabs of a cache, found through the mem_map: a full slab is on no list."""
-        found: dict[int, None] = {}
-        words = self.w[self.MM : self.MM + self.nr_pages]
-        cache = self.B + 8 * ci
-        for md in words:
-            if md & 15 == MemType.SLAB and md & ~15 not in found and slab(self, md & ~15).slab_cache == cache:
-                found[md & ~15] = None
-        return list(found)
-
     def _live_objects(self, ci: int, slabs: list[int] | None = None) -> int:
         """Count the objects of a cache that are in use: what its slabs say, less what is on the CPUs' freelists."""
         w, B = self.w, self.B
