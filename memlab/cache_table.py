@@ -91,7 +91,7 @@ class CacheTable(SlubDebug, PageAllocator):
         view.serial = self.w[self.serial_at]
         if ctor is not None:
             self._ctors[view.serial] = ctor
-        self.know_shapes()
+        self._know_shape(ci)
         return ci
 
     def know_shapes(self) -> None:
@@ -100,14 +100,15 @@ class CacheTable(SlubDebug, PageAllocator):
         That is its per-CPU word; its link: what to subtract from an object's address to have the byte offset in RAM of its free pointer;
         where in a page objects start, if its slabs are single pages; its address; and its nodes' word.
         """
-        slots = range(self.kc_at, self.kc_at + (NR_CACHES + 1) * CACHE_WORDS, CACHE_WORDS)
+        for ci in range(self.kc_at, self.kc_at + (NR_CACHES + 1) * CACHE_WORDS, CACHE_WORDS):
+            self._know_shape(ci)
+
+    def _know_shape(self, ci: int) -> None:
         w, B = self.w, self.B
-        self.ordinary = {ci for ci in slots if w[ci + SERIAL] and not w[ci + C_FLAGS] & SLAB.DEBUG}
-        self.shape_of = {}
-        for ci in slots:
-            size = w[ci + SIZE] or self.page_size
-            starts = frozenset(range(0, objects_per_slab(size, 0, self.page_size) * size, size))
-            self.shape_of[ci] = (w[ci + CPU_SLAB], B - w[ci + OFFSET], starts, B + 8 * ci, (w[ci + NODE] - B) >> 3)
+        (self.ordinary.add if w[ci + SERIAL] and not w[ci + C_FLAGS] & SLAB.DEBUG else self.ordinary.discard)(ci)
+        size = w[ci + SIZE] or self.page_size
+        starts = frozenset(range(0, objects_per_slab(size, 0, self.page_size) * size, size))
+        self.shape_of[ci] = (w[ci + CPU_SLAB], B - w[ci + OFFSET], starts, B + 8 * ci, (w[ci + NODE] - B) >> 3)
 
     def _slabs_of(self, ci: int) -> list[int]:
         """Return the addresses of all struct slabs of a cache, found through the mem_map: a full slab is on no list."""

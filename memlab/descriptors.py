@@ -200,7 +200,6 @@ class Descriptors(Evacuation):
         address = self._kmem_cache_alloc(self.KC_BUDDY, GFP.KERNEL, node)
         if not address:
             raise self._too_little()
-        self._count(buddies_allocated=1)
         return ((address - self.B) >> 3) + buddy.list.word
 
     def _too_little(self) -> ValueError:

@@ -295,9 +295,10 @@ class Machine(Users):
         if first is None or first[2] < 1:
             raise self._too_little()
         self.add_free_block(*first, self.static_at + structs.buddy.list.word)
-        for block in lowmem + [b for b in blocks if b[0].type is ZoneType.HIGHMEM]:
-            if block is not first:
-                self.add_free_block(*block, self._boot_descriptor(block[0].node))
+        lowmem.remove(first)
+        for z, pfn, order in lowmem + [b for b in blocks if b[0].type is ZoneType.HIGHMEM]:
+            self.add_free_block(z, pfn, order, self._boot_descriptor(z.node))
+        self._count(buddies_allocated=len(blocks) - 1)
 
     def _free_blocks(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Yield (pfn, order) of the largest aligned blocks in [start, end), without page 0 and the mem_map."""

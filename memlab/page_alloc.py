@@ -17,7 +17,7 @@ from . import gfp as gfp_flags
 from . import memdesc
 from .config import Config
 from .gfp import GFP, NESTED_STRIP
-from .list_head import list_add_tail, list_for_each
+from .list_head import list_for_each
 from .memdesc import MemType
 from .page_bugs import BUDDY, FLAGS, FREE, ORDER, PAGE
 from .pcp import PerCpuPages
@@ -444,11 +444,19 @@ class PageAllocator(PerCpuPages):
 
     def add_free_block(self, zone: Zone, pfn: int, order: int, li: int) -> None:
         """Put the pages of a block that was never free before at the end of their free list, described by the buddy at ``li``."""
-        w = self.w
-        w[li + FLAGS], w[li + ORDER], w[li + PAGE] = zone.flags, order, self.V + 8 * pfn
-        list_add_tail(self, li, zone.heads + 2 * order)
-        self._fill(pfn, 1 << order, self.B + 8 * li - 8 + FREE)
-        w[zone.free] += 1 << order
+        w, B, n = self.w, self.B, 1 << order
+        address = B + 8 * li
+        head = zone.heads + 2 * order
+        last = w[head + 1]
+        w[li + FLAGS] = zone.flags
+        w[li + ORDER] = order
+        w[li + PAGE] = self.V + 8 * pfn
+        w[li] = B + 8 * head
+        w[li + 1] = last
+        w[head + 1] = w[(last - B) >> 3] = address
+        w[zone.free] += n
+        at = (self.MM + pfn) << 3
+        self.map[at : at + 8 * n] = (address - 8 + FREE).to_bytes(8, "little") * n
 
 
 _BUDDIES_ALLOCATED: Final = vm_stat.buddies_allocated.word

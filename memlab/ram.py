@@ -83,7 +83,7 @@ class Ram:
         self._stat_bytes = stat_bytes
         self.map = _reserve((nr_pages << self.PS) + kernel_bytes)
         self.w = memoryview(self.map).cast("Q")
-        self.touched = bytearray(nr_pages)
+        self.touched = _reserve(nr_pages)  # a byte for each page; a mapping, because a bytearray would be resident at once
 
     # -- names of places
 
@@ -168,10 +168,10 @@ class Ram:
         """Return a copy of RAM that ``restore`` takes and that can be compared with ``==``."""
         PS, first = self.PS, self.mem_map_pfn
         mem_map = self.map[first << PS : (first << PS) + self.nr_pages * PAGE_STRUCT_BYTES]
-        pages, pfn = {}, self.touched.find(1)
+        pages, pfn = {}, self.touched.find(b"\1")
         while pfn >= 0:
             pages[pfn] = self.map[pfn << PS : (pfn + 1) << PS]
-            pfn = self.touched.find(1, pfn + 1)
+            pfn = self.touched.find(b"\1", pfn + 1)
         return Snapshot(self.map[self.KA << 3 : self._kernel_end], mem_map, pages, self._stat_bytes)
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -181,12 +181,12 @@ class Ram:
         s, PS = snapshot, self.PS
         if len(s._mem_map) != self.nr_pages * PAGE_STRUCT_BYTES or len(s._kernel) != self._kernel_end - (self.KA << 3):
             raise ValueError("this snapshot is of a machine of another shape; restore it on the machine it was taken from")
-        blank, pfn = bytes(self.page_size), self.touched.find(1)
+        blank, pfn = bytes(self.page_size), self.touched.find(b"\1")
         while pfn >= 0:
             if pfn not in s._pages:
                 self.map[pfn << PS : (pfn + 1) << PS] = blank
                 self.touched[pfn] = 0
-            pfn = self.touched.find(1, pfn + 1)
+            pfn = self.touched.find(b"\1", pfn + 1)
         for pfn, data in s._pages.items():
             self.map[pfn << PS : (pfn + 1) << PS] = data
             self.touched[pfn] = 1
