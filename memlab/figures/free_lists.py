@@ -10,7 +10,7 @@ from typing import Final
 from ..machine import Machine
 from ..structs import buddy
 from ..zone import Zone
-from .picture import Key, Picture, count, rect, shown, text
+from .picture import Picture, count, rect, shown, text
 
 _MOST: Final = 6  # blocks drawn of one list
 _ROW: Final = 26
@@ -23,14 +23,16 @@ def free_lists(m: Machine, hexadecimal: bool = False) -> Picture:
     fragments, y = {}, 0.0
     for z in m.zones:
         where = f" of node {z.node}, zone {z.name}" if len(m.zones) > 1 else ""
-        fragments[f"free_lists-{z.node}-{z.name}"] = text(0, y + 14, f"Free lists{where}, in list order", "ml-heading", 13)
+        fragments[f"free_lists-{z.node}-{z.name}"] = text(
+            0, y + 14, f"Free lists{where}: each free block, by its first page", "ml-heading", 13
+        )
         y += 22
         for order in range(m.max_order + 1):
             fragments[f"free_lists-{z.node}-{z.name}-{order}"] = _row(m, z, order, y, hexadecimal)
             y += _ROW
         y += 8
-    legend = (Key("ml-free", "f", "free block"),)
-    return Picture(fragments, _LEFT + _MOST * (_BOX + 24) + 90, y - 8, f"Free lists of {count(len(m.zones), 'zone')}, by order", legend)
+    label = f"Free lists of {count(len(m.zones), 'zone')}: a row for each order, its blocks as they are linked"
+    return Picture(fragments, _LEFT + _MOST * (_BOX + 24) + 90, y - 8, label)
 
 
 def _row(m: Machine, z: Zone, order: int, y: float, hexadecimal: bool) -> str:

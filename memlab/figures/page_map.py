@@ -142,7 +142,7 @@ class _Drawing:
         if not boxes and not aside:
             return
         y, row = self.height + 14, max(c.row for c in self.cells) + 1
-        svg, x = text(0, y + 14, "Outside:", "ml-heading", 13), float(_GUTTER)
+        svg, x = text(0, y + 14, "Elsewhere:", "ml-heading", 13), float(_GUTTER)
         for i, (kind, box) in enumerate(boxes):
             words = f"{KINDS[kind].letter} {self._n(box.start)}" + (f" to {self._n(box.stop - 1)}" if len(box) > 1 else "")
             wide = max(44, 7 * len(words) + 8)

@@ -52,10 +52,11 @@ class Picture:
         """Return the picture as HTML that stands by itself: style, inline SVG, legend and caption."""
         body = "".join(f'<g data-fragment="{name}">{svg}</g>' for name, svg in self.fragments.items())
         keys = "".join(f'<li><span class="ml-key {k.kind}">{escape(k.letter)}</span>{escape(k.meaning)}</li>' for k in self.legend)
+        legend = f'<ul class="ml-legend">{keys}</ul>' if keys else ""
         return (
             f'<figure class="memlab-picture"><style>{CSS}</style>'
             f'<svg viewBox="0 0 {number(self.width)} {number(self.height)}" width="{number(self.width)}" role="img" '
-            f'aria-label="{escape(self.label)}">{body}</svg><ul class="ml-legend">{keys}</ul><figcaption>{escape(self.label)}</figcaption></figure>'
+            f'aria-label="{escape(self.label)}">{body}</svg>{legend}<figcaption>{escape(self.label)}</figcaption></figure>'
         )
 
     def _repr_html_(self) -> str:

@@ -69,8 +69,8 @@ def _allocate(session: Session, order: int) -> Done:
     pfn = m.alloc_pages(order)
     if pfn is None:
         free = [order for counts in m.buddyinfo().values() for order, n in enumerate(counts) if n]
-        most = f"the largest free block has order {max(free)}" if free else "no page is free"
-        return Done(f"alloc_pages({order}) returned None: {most}, and order {order} was asked for.")
+        why = f"the largest free block has order {max(free)}, and order {order} was asked for" if free else "no page is free"
+        return Done(f"alloc_pages({order}) returned None: {why}.")
     d = m.stats - before
     if d.splits:
         what = "larger blocks" if d.slabs_allocated else f"a block of order {order + d.splits}"  # with a slab, some splits made room for it
@@ -206,10 +206,10 @@ def _why_alone(m: Machine, block: Block) -> str:
     if other >= m.nr_pages:
         return "it has no buddy on this machine"
     if kind_of(m, other) != MemType.FREE:
-        return f"its buddy at page {other} is in use"
+        return f"no merge, since its buddy at page {other} is in use"
     if block_of(m, other).order != order:
-        return f"its buddy at page {other} is free only in part"
-    return f"its buddy at page {other} is in another zone"
+        return f"no merge, since its buddy at page {other} is free only in part"
+    return f"no merge, since its buddy at page {other} is in another zone"
 
 
 BUDDY_LAB = Lab(

@@ -89,7 +89,7 @@ class Session:
         if self.position == 0:
             raise Refused("There is nothing to undo.")
         self._go(self.position - 1)
-        return f"Took back: {self.steps[self.position].sentence}"
+        return f"Undone: {self.steps[self.position].sentence}"
 
     def redo(self) -> str:
         """Do again what was undone; returns a sentence.  Refused if nothing was."""
@@ -97,16 +97,16 @@ class Session:
         if self.position == len(self.steps):
             raise Refused("There is nothing to redo.")
         self._go(self.position + 1)
-        return f"Did again: {self.steps[self.position - 1].sentence}"
+        return f"Redone: {self.steps[self.position - 1].sentence}"
 
     def reset(self) -> str:
         """Undo all steps at once; returns a sentence.  Redo brings them back, one by one."""
         self._look()
         if self.position == 0:
-            raise Refused("The machine is as it was when the lab was opened.")
+            raise Refused("There is nothing to undo: the machine is as it was when the lab was opened.")
         taken = self.position
         self._go(0)
-        return f"Took back all {taken} steps; Redo does them again." if taken > 1 else "Took back the one step; Redo does it again."
+        return f"Undid all {taken} steps; Redo does them again." if taken > 1 else "Undid the one step; Redo does it again."
 
     def notice(self) -> bool:
         """Compare RAM with the history; if code outside the labs changed it, that becomes a step.  Says whether it did."""

@@ -165,14 +165,14 @@ def slabinfo_table(caches: Iterable[SlabCache], top: int = 10, page_size: int = 
     if top < 1:
         raise ValueError(f"top is {top}: a table shows at least 1 cache.")
     everything = sorted(caches, key=lambda cache: (-_pages(cache), cache.name))
-    columns = ["objsize", "objperslab", "pagesperslab", "active_objs", "num_objs", "num_slabs"]
+    columns = ["objsize", "objperslab", "num_objs", "num_slabs"]
     rows = [["name", *columns, "MiB"]]
     for cache in everything[:top]:
         row = [_count(getattr(cache, column)) for column in columns]
         rows.append([cache.name, *row, _mib(_pages(cache), page_size)])
-    sums = [sum(getattr(cache, column) for cache in everything) for column in columns[3:]]
+    sums = [sum(getattr(cache, column) for cache in everything) for column in columns[2:]]
     pages = sum(map(_pages, everything))
-    rows.append([f"all {len(everything)}", "", "", "", *map(_count, sums), _mib(pages, page_size)])
+    rows.append([f"all {len(everything)}", "", "", *map(_count, sums), _mib(pages, page_size)])
     return _aligned(rows, left=1)
 
 

@@ -90,18 +90,18 @@ def test_allocate_split_and_free_by_mouse(lab_page):
     expect(lab.lab.locator(".memlab-details")).to_contain_text(f"{address:#x}")
 
     lab.button("Free").click()
-    lab.says("Freed order 1 at page 130: its buddy at page 128 is in use")
+    lab.says("Freed order 1 at page 130: no merge, since its buddy at page 128 is in use")
     assert lab.agrees() == {128: "A1", 130: "f1", 132: "f2", 136: "f3", 144: "f4", 160: "f5"}
 
     lab.button("Free").click(force=True)  # page 130 is still selected, and free: the button is dimmed, and says why
     lab.says("Page 130 is in a free block")
     lab.button("Undo").click()
-    lab.says("Took back: Freed order 1 at page 130")
+    lab.says("Undone: Freed order 1 at page 130")
     assert lab.agrees()[130] == "A1"
     lab.button("Redo").click()
-    lab.says("Did again: Freed order 1 at page 130")
+    lab.says("Redone: Freed order 1 at page 130")
     lab.button("Reset").click()
-    lab.says("Took back all 3 steps")
+    lab.says("Undid all 3 steps")
     assert lab.agrees() == {128: "f6"}
 
 
@@ -181,7 +181,7 @@ def test_two_views_stay_in_step_code_is_noticed_and_a_failure_can_be_undone(run_
     expect(alert).to_contain_text("That failed (OSError: out of luck). RAM is as it was before")
     assert two.agrees() == one.agrees()
     alert.get_by_role("button", name="Undo").click()
-    two.says("Took back: Allocated order 0 at page 128")
+    two.says("Undone: Allocated order 0 at page 128")
     expect(alert).to_be_empty()
     assert one.agrees() == {128: "f6"}
 
@@ -196,7 +196,7 @@ def test_two_views_stay_in_step_code_is_noticed_and_a_failure_can_be_undone(run_
     for view in (one, two):
         expect(view.lab.locator("[data-cell='page-160'] + text")).to_have_text("A4")
     one.button("Undo").click()
-    one.says("Took back: RAM was changed by code in a notebook cell.")
+    one.says("Undone: RAM was changed by code in a notebook cell.")
     assert two.agrees() == {128: "A5", 160: "f5"}
 
     for name in ("Hexadecimal", "Show code", "Large"):
