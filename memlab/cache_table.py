@@ -16,7 +16,7 @@ from .memdesc import MemType
 from .page_alloc import PageAllocator
 from .ram import KernelBug
 from .slub_debug import SlubDebug
-from .slub_size import SLAB, Sizes, calculate_order, get_order, objects_per_slab
+from .slub_size import MAX_OBJECTS, MAX_SLAB_ORDER, SLAB, Sizes, calculate_order, get_order, objects_per_slab
 from .slub_size import min_partial as default_min_partial
 from .structs import NR_CACHES, kmem_cache, kmem_cache_cpu, kmem_cache_node, slab
 
@@ -61,12 +61,12 @@ class CacheTable(SlubDebug, PageAllocator):
         self.ordinary: set[int] = set()  # caches that live and have no debug flag
         super().__init__(config, kernel_bytes, stat_bytes)
 
-    def boot_caches(self) -> None:
+    def _boot_caches(self) -> None:
         """Make the heads of all partial lists empty lists: the table of caches is ready."""
         for i in range(NR_CACHES * self.config.nodes):
             init_list_head(self, self.kn_at + i * NODE_WORDS + PARTIAL)
         self.w[self.kc_at + NR_CACHES * CACHE_WORDS + CPU_SLAB] = NR_CACHES * CPU_WORDS
-        self.know_shapes()
+        self._know_shapes()
 
     def _new_cache(
         self, name: str, object_size: int, sizes: Sizes, flags: int, ctor: Callable[[int], object] | None, single_pages: bool
@@ -77,7 +77,7 @@ class CacheTable(SlubDebug, PageAllocator):
         if not free:
             return 0
         ci = slots[free[0]]
-        order = 0 if single_pages else calculate_order(sizes.size, self.config.cpus, self.page_size, min(3, self.max_order))
+        order = 0 if single_pages else calculate_order(sizes.size, self.config.cpus, self.page_size, min(MAX_SLAB_ORDER, self.max_order))
         least = get_order(sizes.size, self.page_size)
         view = kmem_cache(self, self.B + 8 * ci)
         view.name, view.flags, view.size, view.object_size = name, flags, sizes.size, object_size
@@ -94,7 +94,7 @@ class CacheTable(SlubDebug, PageAllocator):
         self._know_shape(ci)
         return ci
 
-    def know_shapes(self) -> None:
+    def _know_shapes(self) -> None:
         """Note what never changes while a cache lives, for the hot paths.
 
         That is its per-CPU word; its link: what to subtract from an object's address to have the byte offset in RAM of its free pointer;
@@ -120,6 +120,17 @@ class CacheTable(SlubDebug, PageAllocator):
                 found[md & ~15] = None
         return list(found)
 
+    def _walk_freelist(self, ci: int, obj: int) -> list[int]:
+        """Return the objects of a freelist in order.  KernelBug if it runs in a circle, as an undetected double free can leave it."""
+        w, B, offset = self.w, self.B, self.w[ci + OFFSET]
+        found: list[int] = []
+        while obj:
+            found.append(obj)
+            if len(found) > MAX_OBJECTS:
+                raise KernelBug(f"the freelist that holds {obj:#x} runs in a circle: an object was freed twice; check() tells more")
+            obj = w[(obj - B + offset) >> 3]
+        return found
+
     # -- what bad input gets
 
     def _cpu_heads(self, ci: int) -> list[int]:
@@ -140,7 +151,7 @@ class CacheTable(SlubDebug, PageAllocator):
 
     def _bad_object(self, ci: int, address: int) -> Exception:
         """Say why ``address`` cannot be freed into the cache at ``ci``."""
-        w = self.w
+        w, B = self.w, self.B
         if not isinstance(address, int):
             return TypeError(f"the address of an object is a whole number, not {address!r}")
         if not w[ci + SERIAL]:
@@ -152,6 +163,8 @@ class CacheTable(SlubDebug, PageAllocator):
         if w[self.MM + pfn] & 15 != SLAB_TYPE:
             return KernelBug(f"{address:#x} is in page {pfn}, which is no slab's, so it is no object of {name}")
         view = slab(self, w[self.MM + pfn] & ~15)
+        if (view.slab_cache - B) >> 3 not in self.shape_of:
+            return KernelBug(f"{address:#x} is in page {pfn}, whose slab belongs to no cache, so it is no object of {name}")
         other = kmem_cache(self, view.slab_cache)
         if view.slab_cache != self.B + 8 * ci:
             return KernelBug(f"{address:#x} is an object of the cache {other.name}, not of {name}; free it there")

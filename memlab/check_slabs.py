@@ -15,7 +15,7 @@ from .check_rules import Broken
 from .memdesc import MemType
 from .slub_debug import POISON_END, POISON_FREE, RED_ACTIVE, RED_INACTIVE
 from .slub_size import SLAB, objects_per_slab
-from .structs import NODE_SHIFT, NR_CACHES
+from .structs import HELD, NODE_SHIFT, NR_CACHES
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -147,7 +147,8 @@ class SlabChecks:
             if pfn >= m.highmem_pfn:
                 self.say("slab-lowmem", f"page {pfn} is HIGHMEM, but the slab {address:#x} claims it", address)
                 continue
-            self.look_at_slab(address, pfn, counts)
+            if structs.slab(m, address).flags & HELD == 0:  # else its pages are in the hands of whoever holds it
+                self.look_at_slab(address, pfn, counts)
         for c in self.caches.values():
             for node in range(m.config.nodes):
                 ni = c.node + node * structs.kmem_cache_node.sizeof

@@ -42,7 +42,7 @@ class Config:
 def size_in_bytes(value: int | str, what: str) -> int:
     """Return a size given as bytes or as text such as "64M"; TypeError or ValueError with a sentence if it is neither."""
     if isinstance(value, str):
-        found = re.fullmatch(r"\s*(\d+)\s*([KMGT]?)(?:i?B)?\s*", value, re.IGNORECASE)
+        found = re.fullmatch(r"\s*(\d{1,20})\s*([KMGT]?)(?:i?B)?\s*", value, re.IGNORECASE)
         if not found:
             raise ValueError(f'{what} is a number of bytes or text such as "64M", "8K" or "1G", not {value!r}')
         return int(found[1]) * _UNITS[found[2].upper()]
@@ -94,6 +94,8 @@ def make_config(
         raise ValueError("dma, dma32 and highmem together must leave memory for the NORMAL zone, where the mem_map lives")
     if design not in DESIGNS:
         raise ValueError(f"design is {' or '.join(map(repr, DESIGNS))}, not {design!r}")
+    if not isinstance(pcp, bool):
+        raise TypeError(f"pcp is True or False, not {pcp!r}")
     return Config(
         **bytes_of,
         page_size=size,
@@ -101,7 +103,7 @@ def make_config(
         nodes=nodes,
         cpus=cpus,
         watermarks=_watermarks(watermarks, total),
-        pcp=bool(pcp),
+        pcp=pcp,
         distance=_distance(distance, nodes),
         design=design,
     )

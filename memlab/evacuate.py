@@ -79,10 +79,7 @@ class Evacuation(Slub):
     def _live_in(self, ci: int, si: int) -> list[int]:
         """Return the word indices of a slab's objects that are not on its freelist."""
         w, B = self.w, self.B
-        free, obj = set(), w[si + FREELIST]
-        while obj:
-            free.add((obj - B) >> 3)
-            obj = w[(obj - B + w[ci + OFFSET]) >> 3]
+        free = {(obj - B) >> 3 for obj in self._walk_freelist(ci, w[si + FREELIST])}
         first, step = (w[si + VIRT] - B) >> 3, w[ci + SIZE] >> 3
         return [oi for oi in range(first, first + (w[si + COUNTS] >> 16 & 0xFFFF) * step, step) if oi not in free]
 

@@ -56,6 +56,8 @@ def hexdump(m: Machine, address: int, n: int = 64) -> str:
 
     ``address``: unsigned long, rounded down to a word.  ``n``: bytes, rounded up.  ValueError if they are not all RAM.
     """
+    if not isinstance(address, int) or not isinstance(n, int):
+        raise TypeError(f"hexdump takes an address and a number of bytes, whole numbers, not {address!r} and {n!r}")
     first = address & ~7
     data = m.read(first, -(-(address + n - first) // 8) * 8)
     rows, before = [], ""

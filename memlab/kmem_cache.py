@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from . import gfp as gfp_flags
-from .cache_table import CACHE_WORDS, CPU_ROW, SERIAL
+from .cache_table import CACHE_WORDS, CPU_ROW, SERIAL, VIRT
 from .descriptors import Descriptors
 from .gfp import GFP
 from .memdesc import MemType
@@ -102,6 +102,8 @@ class KmemCache:
 
     def free_bulk(self, addresses: Iterable[int]) -> None:
         """Free every object of a list.  KernelBug, with nothing freed, if one is no live object of this cache or is there twice."""
+        if not isinstance(addresses, Iterable):
+            raise TypeError(f"free_bulk takes a list of addresses, not {addresses!r}")
         objs = list(addresses)
         m = self.machine
         for obj in objs:
@@ -115,7 +117,7 @@ class KmemCache:
         m._kmem_cache_free_bulk(self._ci, objs)
 
     def shrink(self) -> int:
-        """Give back the cache's empty slabs; returns how many pages' worth of slabs went.  Source: mm/slub.c (kmem_cache_shrink)."""
+        """Give back the cache's empty slabs; returns how many slabs went.  Source: mm/slub.c (kmem_cache_shrink)."""
         self._live()
         return self.machine._shrink(self._ci)
 
@@ -195,10 +197,36 @@ class DescriptorCache(KmemCache):
         m = self.machine
         if isinstance(address, int) and m._is_object(address, self._ci):
             oi = (address - m.B) >> 3
-            if m.w[oi] != HELD or m.w[oi + 3] or m.w[oi + 4]:
+            m._look_before_bulk(self._ci, [address])
+            if not m.w[oi] & HELD or m._describes(self._ci, oi):
                 raise KernelBug(
                     f"the descriptor at {address:#x} of {self.name} was not allocated through this cache's alloc; it goes when its block goes"
                 )
+
+
+class OwnedCache(KmemCache):
+    """A user's cache of descriptors, such as folio's: to look at, and used through the user's own functions only."""
+
+    __slots__ = ()
+
+    def alloc(self, gfp: int = KERNEL) -> int | None:  # noqa: ARG002 - a KmemCache's signature
+        """Refused: KernelBug."""
+        raise self._refusal()
+
+    def alloc_bulk(self, n: int, gfp: int = KERNEL) -> list[int] | None:  # noqa: ARG002 - as alloc
+        """Refused: KernelBug."""
+        raise self._refusal()
+
+    def free(self, address: int) -> None:  # noqa: ARG002 - as alloc
+        """Refused: KernelBug."""
+        raise self._refusal()
+
+    def free_bulk(self, addresses: Iterable[int]) -> None:  # noqa: ARG002 - as alloc
+        """Refused: KernelBug."""
+        raise self._refusal()
+
+    def _refusal(self) -> KernelBug:
+        return KernelBug(f"descriptors of the cache {self.name} come and go with their pages: use folio_alloc, folio_put and their kin")
 
 
 class Caches(Descriptors):
@@ -223,8 +251,8 @@ class Caches(Descriptors):
         ValueError or TypeError for a bad argument.  Source: mm/slab_common.c.
         """
         largest = self.page_size << self.max_order
-        if not isinstance(name, str) or not 1 <= len(name.encode()) <= 31:
-            raise ValueError(f"the name of a cache is text of 1 to 31 bytes, not {name!r}")
+        if not isinstance(name, str) or not 1 <= len(name) <= 31 or not (name.isascii() and name.isprintable()):
+            raise ValueError(f"the name of a cache is plain text of 1 to 31 bytes, not {name!r}")
         if name in self.caches:
             raise ValueError(f"there is a cache named {name!r} already; m.caches[{name!r}] is it")
         if not isinstance(size, int) or not 8 <= size <= largest:
@@ -276,8 +304,11 @@ class Caches(Descriptors):
         if md & 15 == MemType.SLAB:
             ci = (slab(self, md & ~15).slab_cache - self.B) >> 3
             if ci not in self._kmalloc_slots:
-                name = kmem_cache(self, self.B + 8 * ci).name
-                raise KernelBug(f"{address:#x} is an object of the cache {name}; free it there, not with kfree")
+                known = ci in self.shape_of
+                owner = (
+                    f"an object of the cache {kmem_cache(self, self.B + 8 * ci).name}" if known else "in a slab that belongs to no cache"
+                )
+                raise KernelBug(f"{address:#x} is {owner}; free it there, not with kfree")
             self._kmem_cache_free(ci, address)
             return
         li = ((md - self.B) >> 3) + 1
@@ -288,7 +319,7 @@ class Caches(Descriptors):
         self.free_pages(pfn)
 
     def slabinfo(self) -> list[dict[str, int | str]]:
-        """Return a row for each cache with the columns of /proc/slabinfo: objects and slabs in use and in all, sizes in bytes."""
+        """Return a row for each cache with the main columns of /proc/slabinfo: objects and slabs in use and in all, sizes in bytes."""
         rows: list[dict[str, int | str]] = []
         for name, cache in self.caches.items():
             s = cache.struct
@@ -315,17 +346,20 @@ class Caches(Descriptors):
         self.map[ci << 3 : (ci + CACHE_WORDS) << 3] = bytes(kmem_cache.sizeof)
         self.rebind()
 
+    def _describes(self, ci: int, oi: int) -> bool:
+        """Say whether a page's mem_desc names the descriptor at word ``oi``, or its block is still allocated through it."""
+        w, B = self.w, self.B
+        if ci == self.KC_BUDDY:
+            return w[oi] != HELD
+        pfn = (w[oi + VIRT] - B) >> self.PS
+        return 0 <= pfn < self.highmem_pfn and w[self.MM + pfn] == B + 8 * oi | MemType.SLAB
+
     def _look_before_bulk(self, ci: int, objs: list[int]) -> None:
         """Raise KernelBug if one of several objects is free already, or if a debug cache finds something else wrong with it."""
         w, cache = self.w, kmem_cache(self, self.B + 8 * ci)
         slabs = {w[self.MM + ((obj - self.B) >> self.PS)] & ~15 for obj in objs}
         heads = [slab(self, address).freelist for address in slabs] + self._cpu_heads(ci)
-        free: set[int] = set()
-        for head in heads:
-            obj = head
-            while obj and obj not in free:
-                free.add(obj)
-                obj = w[(obj + cache.offset - self.B) >> 3]
+        free = {obj for head in heads for obj in self._walk_freelist(ci, head)}
         for obj in objs:
             if obj in free:
                 raise self._double_free(obj)
@@ -341,19 +375,19 @@ class Caches(Descriptors):
 
     def rebind(self) -> None:
         """Make every KmemCache follow RAM after it was restored, or after a cache was destroyed."""
-        self.know_shapes()
+        self._know_shapes()
         for view in self._views.values():
             view.rebind()
 
-    def boot_kmalloc(self) -> None:
+    def _boot_kmalloc(self) -> None:
         """Create kmalloc's caches: powers of two from 8 bytes to two pages, and 96 and 192 where they fit."""
         for name, size in self._kmalloc_names():
             self.kmem_cache_create(name, size, align=min(size, self.page_size) if size & (size - 1) == 0 else 0)
 
-    def find_kmalloc(self) -> None:
+    def _find_kmalloc(self) -> None:
         """Collect kmalloc's caches from the table, smallest first."""
-        caches = self.caches
-        self._kmalloc_classes = [(size, caches[name]) for name, size in self._kmalloc_names()]
+        first = self.kc_at + 2 * CACHE_WORDS  # boot fills the slots in order: the two caches of descriptors, then these
+        self._kmalloc_classes = [(size, self._view(first + i * CACHE_WORDS)) for i, (_, size) in enumerate(self._kmalloc_names())]
         self._kmalloc_slots = frozenset(cache._ci for _, cache in self._kmalloc_classes)
 
     def _kmalloc_names(self) -> list[tuple[str, int]]:
@@ -370,7 +404,5 @@ class Caches(Descriptors):
         live = sum(slab(self, s).inuse for s in (self._slabs_of(ci) if slabs is None else slabs))
         for cpu in range(self.config.cpus):
             p = self.cc_at + cpu * CPU_ROW + kmem_cache(self, B + 8 * ci).cpu_slab
-            obj, link = w[p], kmem_cache(self, B + 8 * ci).offset >> 3
-            while obj:
-                live, obj = live - 1, w[((obj - B) >> 3) + link]
+            live -= len(self._walk_freelist(ci, w[p]))
         return live

@@ -15,7 +15,7 @@ reads RAM, and assigning to it writes RAM.  This file must import nothing of mem
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from textwrap import fill
 from typing import Any, ClassVar, Protocol
 
@@ -160,6 +160,8 @@ class _Words(Field):
         return tuple(memoryview(raw).cast("Q"))
 
     def encode(self, value: Any) -> bytes:
+        if not isinstance(value, Iterable):
+            raise TypeError(f"{self.name} holds {self.width // 8} words, such as {(0,) * (self.width // 8)}, not {value!r}")
         words = tuple(value)
         if len(words) != self.width // 8 or not all(isinstance(word, int) and 0 <= word < 1 << 64 for word in words):
             raise ValueError(f"{self.name} holds {self.width // 8} words of 64 bits, not {value!r}")

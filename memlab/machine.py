@@ -170,16 +170,16 @@ class Machine(Users):
         if not isinstance(cpu, int) or not 0 <= cpu < self.config.cpus:
             raise ValueError(f"this machine has CPUs 0 to {self.config.cpus - 1}, not {cpu!r}")
         before, self.cpu = self.cpu, cpu
-        self.on_cpu_changed()
+        self._on_cpu_changed()
         try:
             yield
         finally:
             self.cpu = before
-            self.on_cpu_changed()
+            self._on_cpu_changed()
 
-    def on_cpu_changed(self) -> None:
+    def _on_cpu_changed(self) -> None:
         """Set what hot paths keep about the CPU that runs now."""
-        super().on_cpu_changed()
+        super()._on_cpu_changed()
         self.percpu = self.cc_at + self.cpu * CPU_ROW
 
     def trace(self) -> Trace:
@@ -195,9 +195,21 @@ class Machine(Users):
 
     # -- copies, undo, files
 
+    def snapshot(self) -> Snapshot:
+        """Return a copy of RAM that ``restore`` takes and that can be compared with ``==``."""
+        snapshot = super().snapshot()
+        snapshot.config, snapshot.ctors = self.config, dict(self._ctors)
+        return snapshot
+
     def restore(self, snapshot: Snapshot) -> None:
-        """Make RAM what it was when ``snapshot`` was taken; caches follow.  Raises as Ram.restore does."""
+        """Make RAM what it was when ``snapshot`` was taken; caches follow.
+
+        TypeError if it is no snapshot; ValueError if it is of a machine that was booted otherwise.
+        """
+        if isinstance(snapshot, Snapshot) and snapshot.config != self.config:
+            raise ValueError("this snapshot is of a machine of another shape; restore it on the machine it was taken from")
         super().restore(snapshot)
+        self._ctors = dict(snapshot.ctors)
         self.rebind()
 
     def undo(self) -> bool:
@@ -222,9 +234,12 @@ class Machine(Users):
         config, snapshot = image.load(path)
         m = cls.__new__(cls)
         m._power_on(config)
+        snapshot.config = config
         m.restore(snapshot)
-        m.set_watermarks()
+        m._build_zonelists({z.flags: m.zone_view(z).managed_pages for z in m.zones} if config.watermarks is not None else None)
         m._know_caches()
+        if not isinstance(ctors, (dict, type(None))) or not all(callable(ctor) for ctor in (ctors or {}).values()):
+            raise TypeError(f"ctors is a table of functions by the names of their caches, not {ctors!r}")
         for name, ctor in (ctors or {}).items():
             if name not in m.caches:
                 raise ValueError(f"{path} has no cache {name!r} to give a constructor to; it has {', '.join(m.caches)}")
@@ -264,14 +279,14 @@ class Machine(Users):
         self.cc_at, self.pcp_at = where["kmem_cache_cpu"], where["per_cpu_pages"]
         self._plan_stats(where["vm_stat"])
         self.KC_BUDDY, self.KC_SLAB = self.kc_at, self.kc_at + structs.kmem_cache.sizeof // 8
-        self.on_cpu_changed()
+        self._on_cpu_changed()
         self._probes = Probes(self, lambda ci: str(structs.kmem_cache(self, self.B + 8 * ci).name))
         sys.setrecursionlimit(max(sys.getrecursionlimit(), 4 * self.frame_limit))
 
     def _boot(self) -> None:
         """Bring the machine up: zones, the two caches of descriptors, free memory, then all other caches."""
-        self.boot_zones()
-        self.boot_caches()
+        self._boot_zones()
+        self._boot_caches()
         for struct in (structs.buddy, structs.slab):
             sizes = calculate_sizes(struct.used, align=16)
             ci = self._new_cache(f"kmem_cache_{struct.struct}", struct.used, sizes, 0, None, single_pages=True)
@@ -280,9 +295,9 @@ class Machine(Users):
             at = self.pcp_at + i * structs.per_cpu_pages.sizeof // 8 + structs.per_cpu_pages.list.word
             self.w[at] = self.w[at + 1] = self.B + 8 * at
         self._add_memory()
-        self.set_watermarks()
-        self.boot_kmalloc()
-        self.boot_users()
+        self._set_watermarks()
+        self._boot_kmalloc()
+        self._boot_users()
         self._know_caches()
 
     def _add_memory(self) -> None:
@@ -292,12 +307,12 @@ class Machine(Users):
             self.zone_view(z).managed_pages = sum(1 << order for zone, _, order in blocks if zone is z)
         lowmem = [b for b in blocks if b[0].type is not ZoneType.HIGHMEM]
         first = max(lowmem, key=lambda b: b[2], default=None)
-        if first is None or first[2] < 1:
+        if first is None or first[2] < 1 or self.mem_map_pfn + self.mem_map_pages > self.highmem_pfn:
             raise self._too_little()
-        self.add_free_block(*first, self.static_at + structs.buddy.list.word)
+        self._add_free_block(*first, self.static_at + structs.buddy.list.word)
         lowmem.remove(first)
         for z, pfn, order in lowmem + [b for b in blocks if b[0].type is ZoneType.HIGHMEM]:
-            self.add_free_block(z, pfn, order, self._boot_descriptor(z.node))
+            self._add_free_block(z, pfn, order, self._boot_descriptor(z.node))
         self._count(buddies_allocated=len(blocks) - 1)
 
     def _free_blocks(self, start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -314,8 +329,8 @@ class Machine(Users):
             pfn += 1 << order
 
     def _know_caches(self) -> None:
-        self.find_kmalloc()
-        self.find_users()
+        self._find_kmalloc()
+        self._find_users()
         self.builtin = frozenset({self.KC_BUDDY, self.KC_SLAB, *self._kmalloc_slots, *self._user_ci.values()})
 
     # -- undo
@@ -335,6 +350,11 @@ class Machine(Users):
             self._in_step = True
             try:
                 result = call(*args, **kwargs)
+            except BaseException:
+                if self.snapshot() != before:  # a constructor raised, say: what it did is a step as well
+                    self._undo.append(before)
+                    self._redo.clear()
+                raise
             finally:
                 self._in_step = False
             self._undo.append(before)
@@ -377,3 +397,5 @@ class Machine(Users):
 def _check_undo(undo: int) -> None:
     if not isinstance(undo, int) or undo < 0:
         raise ValueError(f"undo is the number of steps that can be taken back, 0 or more, not {undo!r}")
+    if undo > 1_000_000:
+        raise ValueError(f"undo keeps a copy of RAM for each step; ask for fewer than {undo}")

@@ -55,7 +55,7 @@ class PageAllocator(PerCpuPages):
         """
         if gfp != KERNEL or node is not None:
             self._check_request(order, gfp, node)
-            li = self._get_pages(order, gfp, self.request_zonelist(gfp, node), 0)
+            li = self._get_pages(order, gfp, self._request_zonelist(gfp, node), 0)
             return (self.w[li + PAGE] - self.V) >> 3 if li else self._nothing()
         try:
             head, head_address, n = self.fast_lists[order]
@@ -93,8 +93,14 @@ class PageAllocator(PerCpuPages):
         if n < 0:
             raise ValueError(f"the number of pages is 0 or more, not {n}")
         pfns: list[int] = []
-        while len(pfns) < n and (pfn := self.alloc_pages(0, gfp)) is not None:
-            pfns.append(pfn)
+        gfp_flags.check(gfp)
+        try:
+            while len(pfns) < n and (pfn := self.alloc_pages(0, gfp)) is not None:
+                pfns.append(pfn)
+        except KernelBug:  # the kernel's stack overflowed, and all of the call is to be unmade
+            for pfn in pfns:
+                self.free_pages(pfn)
+            raise
         return pfns
 
     def get_free_page(self, gfp: int = KERNEL) -> int | None:
@@ -115,14 +121,20 @@ class PageAllocator(PerCpuPages):
         return self.alloc_pages_node_desc(None, order, desc, gfp)
 
     def alloc_pages_node_desc(self, node: int | None, order: int, desc: int, gfp: int = KERNEL) -> int | None:
-        """Do what alloc_pages_desc does, with ``node`` preferred (int, or None for that of the running CPU)."""
+        """Do what alloc_pages_desc does, with ``node`` preferred (int, or None for that of the running CPU).
+
+        Returns and raises as alloc_pages_desc.  Source: the email.
+        """
         self._check_request(order, gfp, node)
         if not isinstance(desc, int):
             raise TypeError(f"desc is a mem_desc word, a whole number, not {desc!r}")
-        if memdesc.untag(desc).type in (MemType.NONE, MemType.FREE, MemType.BUDDY):
+        kind, address = memdesc.untag(desc)
+        if kind in (MemType.NONE, MemType.FREE, MemType.BUDDY):
             raise ValueError(
                 f"desc {desc:#x} must name a descriptor of yours, of a type from SLAB on; the page allocator makes the buddies itself"
             )
+        if kind is MemType.SLAB and not self._is_object(address, self.KC_SLAB):
+            raise ValueError(f"desc {desc:#x} names no struct slab; take one with m.caches['kmem_cache_slab'].alloc() first")
         li = self._alloc_pages(order, gfp, node, desc)
         if not li:
             return self._nothing()
@@ -229,7 +241,7 @@ class PageAllocator(PerCpuPages):
 
     def _alloc_pages(self, order: int, gfp: int, node: int | None, desc: int) -> int:
         """alloc_pages for descriptors: returns li, or 0.  ``desc`` 0 makes a block that only its buddy describes."""
-        return self._get_pages(order, gfp, self.request_zonelist(gfp, node), desc)
+        return self._get_pages(order, gfp, self._request_zonelist(gfp, node), desc)
 
     def _get_pages(self, order: int, gfp: int, zonelist: Zonelist, desc: int) -> int:
         """Find a block, have the descriptors for its split in hand, and only then take it.  Returns li, or 0.
@@ -262,7 +274,7 @@ class PageAllocator(PerCpuPages):
         if hand:
             self._give_back(self._chain(hand))
         if li and gfp & GFP.ZERO:
-            self.zero((self.w[li + PAGE] - self.V) >> 3, 1 << order)
+            self._zero((self.w[li + PAGE] - self.V) >> 3, 1 << order)
         return li
 
     def _find(self, order: int, gfp: int, zonelist: Zonelist) -> tuple[Entry, int] | None:
@@ -277,7 +289,7 @@ class PageAllocator(PerCpuPages):
                     head += 2
         if self.config.watermarks is not None:
             for e in zonelist:
-                if self.watermark_ok(e, n, gfp):
+                if self._watermark_ok(e, n, gfp):
                     for k in range(order, last + 1):
                         head = e.heads + 2 * k
                         if w[head] != B + 8 * head:
@@ -426,12 +438,12 @@ class PageAllocator(PerCpuPages):
 
         Returns its zone and order, or None.  Zones are asked in the zonelist's order, and give only down to their watermarks.
         """
-        zonelist = self.request_zonelist(gfp & ~GFP.HIGHMEM, node)
+        zonelist = self._request_zonelist(gfp & ~GFP.HIGHMEM, node)
         return self._find(0, gfp, zonelist)
 
-    def on_cpu_changed(self) -> None:
+    def _on_cpu_changed(self) -> None:
         """Set what the hot path of alloc_pages keeps: the first zone's lists, count and low watermark (out of reach with per-CPU lists)."""
-        super().on_cpu_changed()
+        super()._on_cpu_changed()
         e = self.kernel_zonelist[0]
         self.fast_lists = [entry[:3] for entry in self.lists_of[e.zone.flags]]
         self.fast_free, self.fast_low = e.free, 1 << 62 if self.pcp else e.low
@@ -442,7 +454,7 @@ class PageAllocator(PerCpuPages):
         self.WORDS_TYPED = at + vm_stat.words_typed.word
         self.ALLOCATED_FREEING = at + vm_stat.pages_allocated_while_freeing.word
 
-    def add_free_block(self, zone: Zone, pfn: int, order: int, li: int) -> None:
+    def _add_free_block(self, zone: Zone, pfn: int, order: int, li: int) -> None:
         """Put the pages of a block that was never free before at the end of their free list, described by the buddy at ``li``."""
         w, B, n = self.w, self.B, 1 << order
         address = B + 8 * li

@@ -27,12 +27,13 @@ class PageBugs(Zones):
 
     if TYPE_CHECKING:  # what the layers above provide
         KC_BUDDY: int
+        KC_SLAB: int
         static_at: int
 
         def _is_object(self, address: int, ci: int) -> bool: ...
 
     def _bad_order(self, order: object) -> Exception:
-        if not isinstance(order, int) or isinstance(order, bool):
+        if not isinstance(order, int):
             return TypeError(f"order is a whole number from 0 to {self.max_order}, not {order!r}")
         return ValueError(f"order is 0 to {self.max_order} on this machine, not {order}")
 
@@ -54,7 +55,7 @@ class PageBugs(Zones):
 
     def _bad_page(self, pfn: object, done: str) -> Exception:
         """Say why the block at ``pfn`` cannot be freed or split."""
-        if not isinstance(pfn, int) or isinstance(pfn, bool):
+        if not isinstance(pfn, int):
             return TypeError(f"a pfn is a whole number, not {pfn!r}")
         if not 0 <= pfn < self.nr_pages:
             return KernelBug(f"there is no page {pfn} to be {done}; this machine has pages 0 to {self.nr_pages - 1}")

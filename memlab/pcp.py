@@ -123,5 +123,5 @@ class PerCpuPages(PageBugs):
         if self._freeing:
             w[self.ALLOCATED_FREEING] += 1
         if gfp & GFP.ZERO:
-            self.zero(pfn, 1)
+            self._zero(pfn, 1)
         return li

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import mmap
 import sys
+from collections.abc import Callable
 from typing import Final
 
 from .structs import PAGE_STRUCT_BYTES
@@ -29,16 +30,18 @@ _MAP_NORESERVE: Final = 0x4000  # Linux's value; Python 3.11 has no name for it
 
 
 class KernelBug(Exception):
-    """The caller broke a rule of the allocator (the kernel would say BUG); RAM is as it was before the call."""
+    """The caller broke a rule of the allocator (the kernel would say BUG), and RAM is as it was; or the kernel's stack overflowed."""
 
 
 class Snapshot:
     """A copy of RAM: kernel area, mem_map and touched pages.  Equal if all but free pages' contents and counters is equal."""
 
-    __slots__ = ("_kernel", "_mem_map", "_pages", "_stat_bytes")
+    __slots__ = ("_kernel", "_mem_map", "_pages", "_stat_bytes", "config", "ctors")
 
     def __init__(self, kernel: bytes, mem_map: bytes, pages: dict[int, bytes], stat_bytes: int) -> None:
         self._kernel, self._mem_map, self._pages, self._stat_bytes = kernel, mem_map, pages, stat_bytes
+        self.config: object = None  # the machine's shape and its caches' constructors, which are not compared
+        self.ctors: dict[int, Callable[[int], object]] = {}
 
     def key(self) -> tuple[bytes, bytes, dict[int, bytes]]:
         """Return what is compared: the kernel area without the counters, the mem_map, and the contents of pages in use."""
@@ -133,8 +136,9 @@ class Ram:
         """
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise TypeError(f"RAM is written with bytes, such as b'hello', not {data!r}")
+        data = bytes(data)
         at = self._span(address, len(data))
-        self.map[at : at + len(data)] = bytes(data)
+        self.map[at : at + len(data)] = data
         first, last = at >> self.PS, (at + max(len(data), 1) - 1) >> self.PS
         for pfn in range(first, min(last + 1, self.nr_pages)):
             self.touched[pfn] = not 0 <= pfn - self.mem_map_pfn < self.mem_map_pages  # the mem_map is copied by itself
@@ -154,7 +158,7 @@ class Ram:
             raise ValueError(f"{address:#x} would be in HIGHMEM, which has no virtual addresses; lowmem ends at {self.B + highmem - 1:#x}")
         return at
 
-    def zero(self, pfn: int, n: int) -> None:
+    def _zero(self, pfn: int, n: int) -> None:
         """Clear ``n`` pages from page ``pfn`` on; pages never touched are zero already and stay untouched."""
         blank = bytes(self.page_size)
         for i in range(pfn, pfn + n):

@@ -45,7 +45,7 @@ from .config import Config
 from .list_head import list_del, list_for_each
 from .ram import KernelBug
 from .slub_size import SLAB, objects_per_slab
-from .structs import NODE_SHIFT, kmem_cache
+from .structs import HELD, NODE_SHIFT, kmem_cache
 
 FRAMES_PER_NESTING: Final = 6  # alloc_pages, kmem_cache_alloc_bulk, ___slab_alloc, new_slab, allocate_slab, alloc_slab_page
 
@@ -215,7 +215,7 @@ class Slub(CacheTable):
         first = w[si + VIRT] + kmem_cache(self, B + 8 * ci).red_left_pad
         if debug:
             self._debug_init(ci, [first + i * size for i in range(objects)])
-        self._construct(ci, range(first + used * size, first + objects * size, size))
+        self._construct(ci, si, range(first + used * size, first + objects * size, size))
         oi, step, link = ((first - B) >> 3) + used * (size >> 3), size >> 3, w[ci + OFFSET] >> 3
         if used < objects:
             w[si + FREELIST] = B + 8 * oi
@@ -224,7 +224,7 @@ class Slub(CacheTable):
                 oi += step
             w[oi + link] = 0
 
-    def _construct(self, ci: int, objects: range) -> None:
+    def _construct(self, ci: int, si: int, objects: range) -> None:
         view = kmem_cache(self, self.B + 8 * ci)
         if not view.ctor:
             return
@@ -233,8 +233,13 @@ class Slub(CacheTable):
             raise KernelBug(
                 f"the constructor of {view.name} was not given again after load: Machine.load(path, ctors={{{view.name!r}: function}})"
             )
-        for address in objects:
-            ctor(address)
+        w = self.w
+        w[si] |= HELD  # the constructor is the caller's code: whatever it does, this slab's descriptor stays where it is
+        try:
+            for address in objects:
+                ctor(address)
+        finally:
+            w[si] &= ~HELD
 
     # -- freeing
 
@@ -348,17 +353,13 @@ class Slub(CacheTable):
     def _deactivate(self, ci: int, p: int) -> None:
         """Take the slab from a CPU: its freelist goes back to the slab, and the slab to where it belongs."""
         w, B = self.w, self.B
-        si, obj, link = (w[p + 1] - B) >> 3, w[p], w[ci + OFFSET] >> 3
+        si = (w[p + 1] - B) >> 3
+        free = self._walk_freelist(ci, w[p])
         w[p] = w[p + 1] = 0
-        n, head = 0, obj
-        while obj:
-            n += 1
-            last = (obj - B >> 3) + link
-            obj = w[last]
-        if n:
-            w[last] = w[si + FREELIST]
-            w[si + FREELIST] = head
-        c = w[si + COUNTS] - n & ~FROZEN
+        if free:
+            w[(free[-1] - B + w[ci + OFFSET]) >> 3] = w[si + FREELIST]
+            w[si + FREELIST] = free[0]
+        c = (w[si + COUNTS] - len(free)) & ~FROZEN
         w[si + COUNTS] = c
         if not w[si + FREELIST]:
             return  # full

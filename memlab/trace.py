@@ -145,7 +145,7 @@ class Probes:
     def fail(self, at: str, nth: int) -> Fault:
         """Make the ``nth`` call at trace point ``at`` fail.  ValueError or TypeError for a point that does not exist or cannot fail."""
         able = [name for name, may_fail in TRACE_POINTS.items() if may_fail]
-        if at not in TRACE_POINTS:
+        if not isinstance(at, str) or at not in TRACE_POINTS:
             raise ValueError(f"there is no trace point {at!r}; those that may fail are {', '.join(able)}")
         if at not in able:
             raise ValueError(f"{at} frees, and freeing never fails; the points that may fail are {', '.join(able)}")

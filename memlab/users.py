@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import Final
 
 from . import structs
+from .cache_table import CACHE_WORDS, SERIAL
 from .gfp import NESTED_STRIP
-from .kmem_cache import Caches
+from .kmem_cache import Caches, OwnedCache
 from .list_head import init_list_head, list_add_tail, list_for_each
 from .memdesc import MemType
 from .page_alloc import KERNEL
@@ -102,16 +103,18 @@ class Users(Caches):
 
     # -- the work behind it
 
-    def boot_users(self) -> None:
+    def _boot_users(self) -> None:
         """Create each user's cache."""
         for struct, _ in USERS.values():
             self.kmem_cache_create(struct.struct, struct.sizeof, align=16)
-        self.find_users()
+        self._find_users()
 
-    def find_users(self) -> None:
+    def _find_users(self) -> None:
         """Find the users' caches in the table."""
-        caches = self.caches
-        self._user_ci = {user: caches[struct.struct]._ci for user, (struct, _) in USERS.items()}
+        first = self.kc_at + (2 + len(self._kmalloc_names())) * CACHE_WORDS  # boot creates them after kmalloc's
+        self._user_ci = {user: first + i * CACHE_WORDS for i, user in enumerate(USERS)}
+        for ci in self._user_ci.values():
+            self._views[self.w[ci + SERIAL]] = OwnedCache(self, ci)
 
     def _new_descriptor(self, user: str, gfp: int) -> int:
         address = self._kmem_cache_alloc(self._user_ci[user], gfp & ~NESTED_STRIP, None)

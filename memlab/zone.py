@@ -110,7 +110,7 @@ class Zones(Ram):
         self.cpu_node = [cpu % c.nodes for cpu in range(c.cpus)]
         self._build_zonelists(None)
 
-    def boot_zones(self) -> None:
+    def _boot_zones(self) -> None:
         """Write each struct zone: its span and empty free lists.  Its free pages are added later."""
         for z in self.zones:
             view = self.zone_view(z)
@@ -118,7 +118,7 @@ class Zones(Ram):
             for order in range(self.max_order + 1):
                 init_list_head(self, z.heads + 2 * order)
 
-    def set_watermarks(self) -> None:
+    def _set_watermarks(self) -> None:
         """Compute watermarks and lowmem_reserve from the managed pages and write them to the zones (setup_per_zone_wmarks).
 
         Locks in Linux: zone->lock of each zone in turn.
@@ -136,7 +136,7 @@ class Zones(Ram):
         """Return the view of a zone's struct; Any, because the struct is declared for each max_order."""
         return structs.zone(self.max_order)(self, self.B + 8 * z.at)
 
-    def request_zonelist(self, gfp: int, node: int | None) -> Zonelist:
+    def _request_zonelist(self, gfp: int, node: int | None) -> Zonelist:
         """Return the zones that a request may use, in order: by distance from the node, then from its highest zone down."""
         kind = 0 if gfp & GFP.DMA else 1 if gfp & GFP.DMA32 else 3 if gfp & GFP.HIGHMEM else 2
         return self._zonelists[bool(gfp & GFP.THISNODE), self.node if node is None else node, kind]
@@ -144,7 +144,7 @@ class Zones(Ram):
     cpu = 0  # the CPU that runs now
     node = 0  # and its node
 
-    def watermark_ok(self, e: Entry, n: int, gfp: int) -> bool:
+    def _watermark_ok(self, e: Entry, n: int, gfp: int) -> bool:
         """Say whether a zone may give ``n`` pages down to its min watermark, as the slow path asks (__zone_watermark_ok)."""
         mark = e.min
         if gfp & GFP.MEMALLOC:
@@ -183,7 +183,7 @@ class Zones(Ram):
                 entries = tuple(self._entry(z, kind, managed) for z in order)
                 self._zonelists[False, node, kind] = entries
                 self._zonelists[True, node, kind] = tuple(e for e in entries if e.zone.node == node)
-        self.on_cpu_changed()
+        self._on_cpu_changed()
 
     def _entry(self, z: Zone, kind: ZoneType, managed: dict[int, int] | None) -> Entry:
         if managed is None:  # boot, and machines without watermarks
@@ -192,7 +192,7 @@ class Zones(Ram):
         reserve = self._reserve_for(z, kind, managed)
         return Entry(z.heads, z.free, low + reserve, low_min, reserve, z)
 
-    def on_cpu_changed(self) -> None:
+    def _on_cpu_changed(self) -> None:
         """Set what hot paths keep about the CPU that runs now: its node's zonelist for GFP_KERNEL."""
         self.node = self.cpu_node[self.cpu]
         self.kernel_zonelist = self._zonelists[False, self.node, ZoneType.NORMAL]

@@ -311,7 +311,7 @@ def test_a_dma_cache_has_its_slabs_in_the_dma_zone():
     m = tiny(dma="16K")
     cache = things(m, flags=SLAB.CACHE_DMA)
     assert m.virt_to_pfn(cache.alloc()) < 64
-    assert m.virt_to_pfn(m.caches["folio"].alloc()) >= 64
+    assert m.virt_to_pfn(m.folio_alloc(0)) >= 64
 
 
 # -- orders: oo, then min

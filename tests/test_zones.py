@@ -129,7 +129,7 @@ def fill_lowmem(m, node):
     pages = []
     while (pfn := m.alloc_pages(0, GFP.KERNEL | GFP.THISNODE, node)) is not None:
         pages.append(pfn)
-    for name in ("kmem_cache_buddy", "kmem_cache_slab", "folio"):
+    for name in ("kmem_cache_buddy", "kmem_cache_slab"):
         row = next(row for row in m.slabinfo() if row["name"] == name)
         m.caches[name].alloc_bulk(row["num_objs"] - row["active_objs"])
     assert m.zone(node).free_pages == 0
