@@ -143,11 +143,11 @@ class _Checker(SlabChecks):
                     f"the zone {z.name} of node {z.node} says {view.managed_pages} managed pages of {z.end - z.start}",
                     view.address,
                 )
-            marks = view.watermark
-            if list(marks) != sorted(marks):
+            marks = view.watermark, view.lowmem_reserve
+            if marks != m.marks_of(z):
                 self.say(
                     "zone-watermarks",
-                    f"the watermarks of zone {z.name} on node {z.node} are {marks}: min, low, high must rise",
+                    f"the watermarks and lowmem_reserve of zone {z.name} at {view.address:#x} are {marks}, not {m.marks_of(z)}",
                     view.address,
                 )
             total = sum(

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 RULES: Final = {
     "zone-shape": "a struct zone says its name, flags and span as the machine was booted",
     "zone-managed": "a zone's managed_pages is its span less what is reserved",
-    "zone-watermarks": "a zone's watermarks rise: min, low, high",
+    "zone-watermarks": "a zone's watermarks and lowmem_reserve are those that it was booted with",
     "zone-free-count": "a zone's free_pages is the sum of its free blocks",
     "free-list-link": "each link of a free list points to the list member of a live struct buddy, or to the list's head",
     "free-list-prev": "prev undoes next on every free list",

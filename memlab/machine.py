@@ -236,7 +236,7 @@ class Machine(Users):
         m._power_on(config)
         snapshot.config = config
         m.restore(snapshot)
-        m._build_zonelists({z.flags: m.zone_view(z).managed_pages for z in m.zones} if config.watermarks is not None else None)
+        m._build_zonelists(m._managed() if config.watermarks is not None else None)
         m._know_caches()
         if not isinstance(ctors, (dict, type(None))) or not all(callable(ctor) for ctor in (ctors or {}).values()):
             raise TypeError(f"ctors is a table of functions by the names of their caches, not {ctors!r}")

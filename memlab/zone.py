@@ -121,16 +121,25 @@ class Zones(Ram):
     def _set_watermarks(self) -> None:
         """Compute watermarks and lowmem_reserve from the managed pages and write them to the zones (setup_per_zone_wmarks).
 
+        They are fixed from boot on, so the zonelists keep them at hand; the words in RAM are for people, and check() holds them to it.
         Locks in Linux: zone->lock of each zone in turn.
         """
-        managed = {z.flags: self.zone_view(z).managed_pages for z in self.zones}
         if self.config.watermarks is None:
             return
         for z in self.zones:
             view = self.zone_view(z)
-            view.watermark = self._marks(z, managed)
-            view.lowmem_reserve = tuple(self._reserve_for(z, kind, managed) for kind in ZoneType)
-        self._build_zonelists(managed)
+            view.watermark, view.lowmem_reserve = self.marks_of(z)
+        self._build_zonelists(self._managed())
+
+    def marks_of(self, z: Zone) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return a zone's (min, low, high) watermarks and its lowmem_reserve for each type of zone, in pages; zeros without watermarks."""
+        if self.config.watermarks is None:
+            return (0, 0, 0), (0,) * len(ZoneType)
+        managed = self._managed()
+        return self._marks(z, managed), tuple(self._reserve_for(z, kind, managed) for kind in ZoneType)
+
+    def _managed(self) -> dict[int, int]:
+        return {z.flags: self.zone_view(z).managed_pages for z in self.zones}
 
     def zone_view(self, z: Zone) -> Any:
         """Return the view of a zone's struct; Any, because the struct is declared for each max_order."""

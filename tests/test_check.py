@@ -125,6 +125,13 @@ def min_is_above_low():
     return setting(m.zone(), "watermark", 7, part=0)
 
 
+@damage("zone-watermarks")
+def a_zone_keeps_less_in_reserve():
+    m = Machine("8M", dma="2M")
+    assert m.zone(0, "DMA").lowmem_reserve[2] > 0
+    return setting(m.zone(0, "DMA"), "lowmem_reserve", 0, part=2)
+
+
 @damage("zone-free-count")
 def free_pages_is_off_by_one():
     m = Machine(**TINY)
