@@ -264,7 +264,7 @@ class Struct:
         rows, at = [f"struct {cls.struct} {{"], 0
         for field in cls.fields:
             if field.offset > at:
-                rows.append(f"\t/* XXX {field.offset - at} bytes hole */")
+                rows.append(f"\t/* {field.offset - at} bytes hole */")
             star = " " if not field.ctype.endswith("*") else ""
             rows.append(f"\t{f'{field.ctype}{star}{field.name}{field.suffix};':<32} /* {field.offset:5} {field.width:5} */")
             at = field.offset + field.width

@@ -103,7 +103,7 @@ def test_pahole_prints_a_buddy_as_c_with_its_hole_and_its_padding():
         "\tunsigned long flags;             /*     0     8 */",
         "\tstruct list_head list;           /*     8    16 */",
         "\tunsigned int order;              /*    24     4 */",
-        "\t/* XXX 4 bytes hole */",
+        "\t/* 4 bytes hole */",
         "\tstruct page *page;               /*    32     8 */",
         "",
         "\t/* size: 48, members: 4, padding: 8 */",
@@ -123,7 +123,7 @@ def test_pahole_prints_arrays_with_their_length():
 def test_what_pahole_prints_adds_up_to_the_size(struct):
     text = struct.pahole()
     widths = [int(n) for n in re.findall(r"/\* +\d+ +(\d+) \*/", text)]
-    holes = [int(n) for n in re.findall(r"XXX (\d+) bytes hole", text)]
+    holes = [int(n) for n in re.findall(r"(\d+) bytes hole", text)]
     size, members, padding = map(int, re.search(r"size: (\d+), members: (\d+), padding: (\d+)", text).groups())
     assert (size, members) == (struct.sizeof, len(widths))
     assert sum(widths) + sum(holes) + padding == size
