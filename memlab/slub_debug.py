@@ -23,7 +23,6 @@ POISON_FREE: Final = 0x6B
 POISON_END: Final = 0xA5
 _SLAB_COUNTS: Final = slab.inuse.word
 _SLAB_FREELIST: Final = slab.freelist.word
-_SLAB_LIST: Final = slab.list.word
 
 
 class SlubDebug(Ram):
