@@ -4,18 +4,22 @@
 #   make test           every test, browser included                   (what .ci/run runs)
 #   make lint           ruff and mypy
 #   make notebooks      run the notebooks again and store their outputs in place
+#   make slides         one HTML deck for each chapter, in build/slides/ (see CONTRIBUTING.md)
+#   make slides-check   make them and look, in Chromium, whether a slide is cut off
+#   make screenshots    the pictures of the README and the notebooks that show the labs
 #   make bench          measure speed                                  (BENCH_FLAGS=--json)
 #   make binder-check   build what mybinder.org would build, without Docker
 #   make lock           solve requirements.lock again                  (LOCK_FLAGS=--upgrade for newer versions)
-#   make clean          remove .venv/ and caches; my/ stays
+#   make clean          remove .venv/, build/ and caches; my/ stays
 
 # The first Python on this machine that is new enough and can make a virtual environment.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 /usr/bin/python3; do \
 	"$$p" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 BIN := .venv/bin
 NOTEBOOKS = $(wildcard notebooks/*.ipynb)
+CHAPTERS = $(wildcard notebooks/[0-9]*.ipynb)
 
-.PHONY: lab test lint notebooks bench binder-check lock clean chromium
+.PHONY: lab test lint notebooks slides slides-check screenshots bench binder-check lock clean chromium
 .DELETE_ON_ERROR:
 
 # In a container everybody is root, and JupyterLab wants to be told that this is meant.
@@ -24,7 +28,7 @@ lab: .venv/lab.stamp
 	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" $(if $(filter 0,$(shell id -u)),--allow-root) \
 		$(LAB_FLAGS) my/00_start.ipynb
 
-test: .venv/test.stamp chromium lint
+test: .venv/test.stamp .venv/npm.stamp chromium lint
 	$(BIN)/python -m pytest -n 2 --dist loadscope --ignore=tests/browser
 	$(BIN)/python -m pytest tests/browser
 
@@ -34,7 +38,18 @@ lint: .venv/test.stamp
 	$(BIN)/mypy
 
 notebooks: .venv/test.stamp
+	$(BIN)/python tests/tools/cheatsheet.py
 	$(BIN)/python tests/tools/execute_notebooks.py $(NOTEBOOKS)
+
+slides: .venv/test.stamp .venv/npm.stamp
+	rm -rf build/slides
+	$(BIN)/python tests/tools/slides.py $(CHAPTERS)
+
+slides-check: slides chromium
+	$(BIN)/python tests/tools/slides_check.py build/slides/*.html
+
+screenshots: .venv/test.stamp chromium
+	$(BIN)/python tests/tools/screenshots.py
 
 bench: .venv/bench.stamp
 	$(BIN)/python -m memlab.bench $(BENCH_FLAGS)
@@ -50,12 +65,21 @@ lock: .venv/pyvenv.cfg
 	$(BIN)/python tests/tools/binder_requirements.py
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis test-results
+	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis test-results
 	find memlab tests -name __pycache__ -prune -exec rm -rf {} +
 
 # One stamp for each extra of pyproject.toml, so that nothing is installed twice.
 .venv/%.stamp: .venv/pyvenv.cfg pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[$*]'
+	@touch $@
+
+# What the slides and the browser tests take from npm. No script of a package is run.
+.venv/npm.stamp: .venv/pyvenv.cfg tests/tools/npm/package.json tests/tools/npm/package-lock.json
+	@command -v npm >/dev/null || { echo "The slides and the browser tests need npm, which comes with Node.js 18 or newer \
+	(Debian, Ubuntu: sudo apt install npm)." >&2; exit 1; }
+	mkdir -p .venv/npm
+	cp tests/tools/npm/package.json tests/tools/npm/package-lock.json .venv/npm/
+	cd .venv/npm && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 .venv/pyvenv.cfg:

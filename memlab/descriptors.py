@@ -76,6 +76,7 @@ class Descriptors(Evacuation):
         pfn = (w[((w[e.heads + 2 * k] - B) >> 3) + PAGE] - V) >> 3
         si = pfn << self.WS
         desc = B + 8 * si | SLAB_TYPE
+        self.touched[pfn] = 1  # its struct slab is written before it is cut into objects
         if k == 0:
             return self._describe(si, self._take(e, 0, 0, [], desc), 0, 1)
         second = si + SLAB_WORDS

@@ -5,7 +5,7 @@ Used through ``m.hexdump`` and ``m.whatis``, and by the checker's messages and t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from . import structs
 from .layout import Struct
@@ -51,7 +51,14 @@ def whatis(m: Machine, address: int) -> Place:
     return Place(f"page {pfn}: {'reserved' if kind == MemType.NONE else name}", start, None)
 
 
-def hexdump(m: Machine, address: int, n: int = 64) -> str:
+class Dumpable(Protocol):
+    """What a hexdump needs of a machine."""
+
+    def read(self, address: int, n: int) -> bytes: ...
+    def whatis(self, address: int) -> Place: ...
+
+
+def hexdump(m: Dumpable, address: int, n: int = 64) -> str:
     """Return ``n`` bytes from ``address`` on as text: a row for each 64-bit word, with its address, its value and what it is.
 
     ``address``: unsigned long, rounded down to a word.  ``n``: bytes, rounded up.  ValueError if they are not all RAM.
@@ -63,7 +70,7 @@ def hexdump(m: Machine, address: int, n: int = 64) -> str:
     rows, before = [], ""
     for i in range(0, len(data), 8):
         at = first + i
-        place = whatis(m, at)
+        place = m.whatis(at)
         label = place.struct.labels().get(at - place.start, "") if place.struct else ""
         where = (
             f"{place.name} + {at - place.start:#x}" if not place.struct else f"{place.name}.{label}" if label else f"{place.name} (padding)"

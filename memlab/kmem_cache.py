@@ -116,6 +116,15 @@ class KmemCache:
         m._look_before_bulk(self._ci, objs)
         m._kmem_cache_free_bulk(self._ci, objs)
 
+    def grow(self, gfp: int = KERNEL) -> int | None:
+        """Give the cache one more slab, last on its node's partial list; returns the address of its struct slab, or None.
+
+        ``gfp``: gfp_t.  What alloc does when no object is free, but nothing is taken from it.  Raises as alloc does.  Source: mm/slub.c (new_slab).
+        """
+        self._live()
+        self._check(gfp)
+        return self.machine._kmem_cache_grow(self._ci, gfp) or self.machine._nothing()
+
     def shrink(self) -> int:
         """Give back the cache's empty slabs; returns how many slabs went.  Source: mm/slub.c (kmem_cache_shrink)."""
         self._live()
@@ -345,6 +354,14 @@ class Caches(Descriptors):
         self._shrink(ci)
         self.map[ci << 3 : (ci + CACHE_WORDS) << 3] = bytes(kmem_cache.sizeof)
         self.rebind()
+
+    def _kmem_cache_grow(self, ci: int, gfp: int) -> int:
+        """Build a slab and put it on its node's partial list.  Returns the address of its struct slab, or 0."""
+        si = self._new_slab(ci, gfp, self.node)
+        if not si:
+            return 0
+        self._add_partial(si, self._node_of(ci, si))
+        return self.B + 8 * si
 
     def _describes(self, ci: int, oi: int) -> bool:
         """Say whether a page's mem_desc names the descriptor at word ``oi``, or its block is still allocated through it."""

@@ -39,6 +39,7 @@ _CHANGING: Final = [
     "drain_all_pages",
     "kmem_cache_create",
     "_kmem_cache_destroy",
+    "_kmem_cache_grow",
     "_kmem_cache_alloc",
     "_kmem_cache_alloc_bulk",
     "_kmem_cache_free",
@@ -182,9 +183,12 @@ class Machine(Users):
         super()._on_cpu_changed()
         self.percpu = self.cc_at + self.cpu * CPU_ROW
 
-    def trace(self) -> Trace:
-        """Record call chains: ``with m.trace() as t: ...``; then ``t.calls``, ``t.max_depth`` and ``print(t)``.  Free when off."""
-        return Trace(self._probes)
+    def trace(self, frames: bool = False) -> Trace:
+        """Record call chains: ``with m.trace() as t: ...``; then ``t.calls``, ``t.max_depth`` and ``print(t)``.  Free when off.
+
+        ``frames``: keep also the words of RAM that changed from each call and return to the next, in ``t.recording`` (see memlab.recording).
+        """
+        return Trace(self._probes, frames)
 
     def fail(self, at: str, nth: int = 1) -> Fault:
         """Make the ``nth`` call at a trace point fail, as fault injection does: from now on, once; as a with block, no longer than that.

@@ -36,16 +36,17 @@ class KernelBug(Exception):
 class Snapshot:
     """A copy of RAM: kernel area, mem_map and touched pages.  Equal if all but free pages' contents and counters is equal."""
 
-    __slots__ = ("_kernel", "_mem_map", "_pages", "_stat_bytes", "config", "ctors")
+    __slots__ = ("_kernel", "_mem_map", "_page_words", "_pages", "_stat_bytes", "config", "ctors")
 
-    def __init__(self, kernel: bytes, mem_map: bytes, pages: dict[int, bytes], stat_bytes: int) -> None:
+    def __init__(self, kernel: bytes, mem_map: bytes, pages: dict[int, bytes], stat_bytes: int, page_words: int = 1) -> None:
         self._kernel, self._mem_map, self._pages, self._stat_bytes = kernel, mem_map, pages, stat_bytes
+        self._page_words = page_words  # of a struct page
         self.config: object = None  # the machine's shape and its caches' constructors, which are not compared
         self.ctors: dict[int, Callable[[int], object]] = {}
 
     def key(self) -> tuple[bytes, bytes, dict[int, bytes]]:
         """Return what is compared: the kernel area without the counters, the mem_map, and the contents of pages in use."""
-        words = memoryview(self._mem_map).cast("Q")
+        words = memoryview(self._mem_map).cast("Q")[:: self._page_words]
         used = {pfn: data for pfn, data in self._pages.items() if words[pfn] & 15 != 1 and any(data)}
         return self._kernel[: -self._stat_bytes], self._mem_map, used
 
@@ -60,7 +61,7 @@ class Snapshot:
         return hash(self.key()[:2])
 
     def __repr__(self) -> str:
-        return f"<Snapshot of {len(self._mem_map) // PAGE_STRUCT_BYTES} pages>"
+        return f"<Snapshot of {len(self._mem_map) // (8 * self._page_words)} pages>"
 
 
 class Ram:
@@ -71,10 +72,13 @@ class Ram:
     MemoryError if the machine that runs this has not the room.
     """
 
+    page_bytes = PAGE_STRUCT_BYTES  # of a struct page; a study of another design may have larger ones
+
     def __init__(self, nr_pages: int, page_size: int, kernel_bytes: int, stat_bytes: int, mem_map_pfn: int, highmem_pfn: int) -> None:
         self.nr_pages, self.page_size = nr_pages, page_size
         self.mem_map_pfn, self.highmem_pfn = mem_map_pfn, highmem_pfn
-        self.mem_map_pages = -(-nr_pages * PAGE_STRUCT_BYTES // page_size)
+        self.mem_map_words = nr_pages * self.page_bytes >> 3
+        self.mem_map_pages = -(-nr_pages * self.page_bytes // page_size)
         self.PS = page_size.bit_length() - 1
         self.WS = self.PS - 3
         self.page_mask = page_size - 1
@@ -106,14 +110,14 @@ class Ram:
 
     def pfn_to_page(self, pfn: int) -> int:
         """Return the address of page ``pfn``'s struct page in the vmemmap; ValueError if there is no such page."""
-        return self.V + PAGE_STRUCT_BYTES * self._pfn(pfn)
+        return self.V + self.page_bytes * self._pfn(pfn)
 
     def page_to_pfn(self, page: int) -> int:
         """Return the pfn whose struct page is at address ``page``; ValueError if none is."""
-        pfn, rest = divmod(_whole(page, "the address of a struct page") - self.V, PAGE_STRUCT_BYTES)
+        pfn, rest = divmod(_whole(page, "the address of a struct page") - self.V, self.page_bytes)
         if rest or not 0 <= pfn < self.nr_pages:
             raise ValueError(
-                f"{page:#x} is no struct page; those are at {self.V:#x} plus {PAGE_STRUCT_BYTES} times a pfn below {self.nr_pages}"
+                f"{page:#x} is no struct page; those are at {self.V:#x} plus {self.page_bytes} times a pfn below {self.nr_pages}"
             )
         return pfn
 
@@ -150,7 +154,7 @@ class Ram:
         at = _whole(address, "an address") - self.B
         if address >= self.V:  # the vmemmap: another name of the mem_map's pages
             at = address - self.V + (self.MM << 3)
-            if address - self.V + n > self.nr_pages * PAGE_STRUCT_BYTES:
+            if address - self.V + n > 8 * self.mem_map_words:
                 raise ValueError(f"{address:#x} and the {n} bytes from it are not all in the vmemmap of {self.nr_pages} struct pages")
         elif at < 0 or at + n > end:
             raise ValueError(f"{address:#x} and the {n} bytes from it are not all in RAM, which is {self.B:#x} to {self.B + end - 1:#x}")
@@ -171,19 +175,19 @@ class Ram:
     def snapshot(self) -> Snapshot:
         """Return a copy of RAM that ``restore`` takes and that can be compared with ``==``."""
         PS, first = self.PS, self.mem_map_pfn
-        mem_map = self.map[first << PS : (first << PS) + self.nr_pages * PAGE_STRUCT_BYTES]
+        mem_map = self.map[first << PS : (first << PS) + 8 * self.mem_map_words]
         pages, pfn = {}, self.touched.find(b"\1")
         while pfn >= 0:
             pages[pfn] = self.map[pfn << PS : (pfn + 1) << PS]
             pfn = self.touched.find(b"\1", pfn + 1)
-        return Snapshot(self.map[self.KA << 3 : self._kernel_end], mem_map, pages, self._stat_bytes)
+        return Snapshot(self.map[self.KA << 3 : self._kernel_end], mem_map, pages, self._stat_bytes, self.page_bytes >> 3)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Make RAM what it was when the snapshot was taken.  ValueError if it is of a machine of another shape."""
         if not isinstance(snapshot, Snapshot):
             raise TypeError(f"restore takes what snapshot() returned, not {snapshot!r}")
         s, PS = snapshot, self.PS
-        if len(s._mem_map) != self.nr_pages * PAGE_STRUCT_BYTES or len(s._kernel) != self._kernel_end - (self.KA << 3):
+        if len(s._mem_map) != 8 * self.mem_map_words or len(s._kernel) != self._kernel_end - (self.KA << 3):
             raise ValueError("this snapshot is of a machine of another shape; restore it on the machine it was taken from")
         blank, pfn = bytes(self.page_size), self.touched.find(b"\1")
         while pfn >= 0:

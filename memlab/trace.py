@@ -1,7 +1,7 @@
 """Trace points: call chains with the kernel's names, and calls that are made to fail.
 
 Used through ``m.trace()`` and ``m.fail()``.  Wrappers are installed on the machine while somebody listens, and are gone afterwards: off,
-tracing costs nothing.  A failing call does nothing at all and returns the kernel's NULL.  Imports nothing of memlab.
+tracing costs nothing.  A failing call does nothing at all and returns the kernel's NULL.  Imports recording only.
 
 Source: the email (its call chain); fault injection as in Documentation/fault-injection (failslab, fail_page_alloc).
 """
@@ -10,7 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+
+from .recording import Recording
+
+if TYPE_CHECKING:
+    from .machine import Machine
 
 
 class Point(NamedTuple):
@@ -69,30 +74,44 @@ class Call(NamedTuple):
 
 
 class Trace:
-    """The calls of a ``with m.trace() as t:`` block, in order: ``t.calls``, ``t.max_depth``, and ``str(t)``, the chain as a tree."""
+    """The calls of a ``with m.trace() as t:`` block, in order: ``t.calls``, ``t.max_depth``, and ``str(t)``, the chain as a tree.
 
-    def __init__(self, probes: Probes) -> None:
+    ``t.recording``: None; with ``m.trace(frames=True)`` a Recording with a mark at each call and return, such as "new_slab(dentry) called".
+    """
+
+    def __init__(self, probes: Probes, frames: bool = False) -> None:
         self._probes = probes
-        self._depth = 0
+        self._frames = frames
+        self._open: list[Call] = []
         self.calls: list[Call] = []
         self.max_depth = 0
+        self.recording: Recording | None = None
 
     def enter(self, name: str, cache: str) -> None:
         """Note that a call begins."""
-        self._depth += 1
-        self.max_depth = max(self.max_depth, self._depth)
-        self.calls.append(Call(self._depth, name, cache))
+        call = Call(len(self._open) + 1, name, cache)
+        self._open.append(call)
+        self.max_depth = max(self.max_depth, call.depth)
+        self.calls.append(call)
+        if self.recording is not None:
+            self.recording.mark(f"{call} called")
 
     def leave(self) -> None:
         """Note that a call returns."""
-        self._depth -= 1
+        call = self._open.pop()
+        if self.recording is not None:
+            self.recording.mark(f"{call} returned")
 
     def __enter__(self) -> Self:
+        if self._frames:
+            self.recording = Recording(self._probes.machine)
         self._probes.listen(self._probes.traces, self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._probes.ignore(self._probes.traces, self)
+        if self.recording is not None:
+            self.recording.end()
 
     def __str__(self) -> str:
         return "\n".join(f"{'  ' * (call.depth - 1)}{call}" for call in self.calls)
@@ -136,8 +155,8 @@ class Fault:
 class Probes:
     """The wrappers of one machine.  ``cache_name``: function from a cache's word index to its name."""
 
-    def __init__(self, machine: object, cache_name: Callable[[int], str]) -> None:
-        self._machine, self._cache_name = machine, cache_name
+    def __init__(self, machine: Machine, cache_name: Callable[[int], str]) -> None:
+        self.machine, self._cache_name = machine, cache_name
         self._before: dict[str, Any] = {}
         self.traces: list[Trace] = []
         self.faults: list[Fault] = []
@@ -160,8 +179,8 @@ class Probes:
         if not self.traces and not self.faults:
             for name, points in POINTS.items():
                 for point in points:
-                    self._before[point.attribute] = vars(self._machine).get(point.attribute)
-                    setattr(self._machine, point.attribute, self._wrap(name, point))
+                    self._before[point.attribute] = vars(self.machine).get(point.attribute)
+                    setattr(self.machine, point.attribute, self._wrap(name, point))
         listeners.append(who)
 
     def ignore(self, listeners: list[Any], who: object) -> None:
@@ -172,12 +191,12 @@ class Probes:
         if not self.traces and not self.faults:
             for attribute, before in self._before.items():
                 if before is None:
-                    delattr(self._machine, attribute)
+                    delattr(self.machine, attribute)
                 else:
-                    setattr(self._machine, attribute, before)
+                    setattr(self.machine, attribute, before)
 
     def _wrap(self, name: str, point: Point) -> Callable[..., object]:
-        call = getattr(self._machine, point.attribute)
+        call = getattr(self.machine, point.attribute)
 
         def traced(*args: Any, **kwargs: Any) -> object:
             cache = self._cache_name(args[0]) if point.cache else ""

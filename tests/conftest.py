@@ -1,8 +1,10 @@
 """What several test files share: hypothesis's profile, a maker of small notebooks, and strict nbval as a function."""
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,10 @@ settings.register_profile("memlab", derandomize=True, deadline=None, suppress_he
 settings.load_profile("memlab")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# What the tests answer is not the progress of whoever runs them. Kernels and servers inherit it.
+HOME = tempfile.TemporaryDirectory(prefix="memlab-home-")
+os.environ["MEMLAB_HOME"] = HOME.name
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import gzip
 import json
 import random
 import re
@@ -43,9 +44,14 @@ class Browser:
     """Stands for the browser's half of a view: sends messages and keeps what comes back."""
 
     def __init__(self, view, monkeypatch):
-        self.view, self.sequence, self.answers = view, 0, []
-        monkeypatch.setattr(view, "send", lambda content: self.answers.append(json.loads(json.dumps(content))))
-        self.picture = {}
+        self.view, self.sequence, self.answers, self.bytes = view, 0, [], []
+        monkeypatch.setattr(view, "send", self.receive)
+
+    def receive(self, content, buffers=()):
+        """Take an answer, which is compressed if it is long."""
+        text = gzip.decompress(buffers[0]).decode() if buffers else json.dumps(content)
+        self.answers.append(json.loads(text))
+        self.bytes.append(len(buffers[0]) if buffers else len(text))
 
     def message(self, content):
         """Deliver any content as the browser would; return the answer."""
@@ -57,6 +63,10 @@ class Browser:
         answer = self.message({"action": action, "params": params, "sequence": self.sequence})
         assert answer["sequence"] == self.sequence
         return answer
+
+    def known(self, name):
+        """What a browser knows of something that is sent only when it changed."""
+        return next(answer[name] for answer in reversed(self.answers) if name in answer)
 
     def drawn(self):
         """The fragments that a browser has after all answers so far."""

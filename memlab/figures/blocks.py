@@ -68,11 +68,12 @@ def block_of(m: Machine, pfn: int) -> Block:
         return Block(pfn, 0, _vmalloc_buddy(m, address, pfn))
     elif kind not in (MemType.FREE, MemType.BUDDY):
         return Block(pfn, None, 0)
-    start, rest = divmod(_word(m, address, buddy.page.word) - m.V, 8)
-    order = _word(m, address, buddy.order.word) & 0xFFFF_FFFF
-    if rest or order > m.max_order or not start <= pfn < start + (1 << order) <= m.nr_pages:
-        return Block(pfn, None, 0)
-    return Block(start, order, address)
+    w, i = m.w, address - m.B >> 3
+    if 0 <= i < len(w) - buddy.page.word and not address & 7:
+        start, order = w[i + buddy.page.word] - m.V, w[i + buddy.order.word] & 0xFFFF_FFFF
+        if not start & 7 and order <= m.max_order and start >> 3 <= pfn < (start >> 3) + (1 << order) <= m.nr_pages and start >= 0:
+            return Block(start >> 3, order, address)
+    return Block(pfn, None, 0)
 
 
 def blocks(m: Machine, pages: range) -> Iterator[Block]:

@@ -1,54 +1,106 @@
 """The page map: each page a cell that tells what describes it, each block an outline with its order.
 
-Used by the labs and by hand: ``page_map(m)``.  Imports the core, blocks and picture.
+Used by the labs and by hand: ``page_map(m)``.  Imports the core, blocks, picture and shapes.
 
-Up to 2,048 pages are drawn one by one.  Of more, an overview of at most 1,024 tiles stands beside at most 1,024 pages in detail.
+Up to 2,048 pages are drawn one by one.  Of more, an overview of at most 512 tiles stands above at most 512 pages in detail.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Final
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from ..machine import Machine
 from ..memdesc import MemType
-from .blocks import KINDS, Block, block_of, blocks, kind_of
-from .picture import Cell, Key, Picture, count, number, rect, rows, shown, text
+from .blocks import KINDS, block_of, blocks, kind_of
+from .picture import Cell, Key, Picture, count, number, rect, shown, text
+from .shapes import box, path, selection, target, words
 
 MOST_PAGES: Final = 2048
-MOST_TILES: Final = 1024
-_GUTTER: Final = 64  # pixels for the page numbers on the left
-_WIDTH: Final = 640  # pixels for the cells of a row
+MOST_TILES: Final = 512
+WIDTH: Final = 602
+_LEFT: Final = 57  # pixels for the page numbers
+_ROW: Final = 544  # pixels for the cells of a row
 _TOP: Final = 22  # pixels for a heading
 
 
-def page_map(m: Machine, pages: range | None = None, selected: int | None = None, hexadecimal: bool = False) -> Picture:
+class Mark(NamedTuple):
+    """An outline on the page map around ``pages``, of the style ``css``, with a letter or two; ``meaning`` is for the legend."""
+
+    pages: range
+    css: str
+    letter: str
+    meaning: str
+
+
+class _Grid(NamedTuple):
+    """Where the cells of some pages stand: ``columns`` to a row, the first at ``top``."""
+
+    pages: range
+    top: float
+    columns: int
+    wide: float
+    high: float
+
+    def place(self, pages: range) -> tuple[float, float, float, float]:
+        """Return x, y, width and height of the smallest box that holds those of ``pages`` that are in the grid: in one row, or whole rows."""
+        first, stop = max(pages.start, self.pages.start) - self.pages.start, min(pages.stop, self.pages.stop) - self.pages.start
+        y = self.top + first // self.columns * self.high
+        if first // self.columns == (stop - 1) // self.columns:
+            return _LEFT + first % self.columns * self.wide, y, (stop - first) * self.wide, self.high
+        return _LEFT, y, self.columns * self.wide, ((stop - 1) // self.columns - first // self.columns + 1) * self.high
+
+    def outline(self, pages: range) -> str:
+        """Return path data around pages that are all in the grid: one box if they fill one row or whole rows, else one in each row."""
+        first, last = pages.start - self.pages.start, pages.stop - 1 - self.pages.start
+        if first // self.columns == last // self.columns or not (first % self.columns or (last + 1) % self.columns):
+            return box(*self.place(pages))
+        split = pages.start + self.columns - first % self.columns
+        return box(*self.place(range(pages.start, split))) + self.outline(range(split, pages.stop))
+
+    def bottom(self) -> float:
+        return self.top + -(-len(self.pages) // self.columns) * self.high
+
+
+class _Piece(NamedTuple):
+    """A block as far as it is in a grid, or a page of no block (``order`` None): ``n`` pages from the grid's page ``first`` on."""
+
+    first: int
+    n: int
+    kind: int
+    order: int | None
+
+
+def page_map(
+    m: Machine, pages: range | None = None, selected: int | None = None, hexadecimal: bool = False, marks: Sequence[Mark] = ()
+) -> Picture:
     """Draw the pages of ``pages`` (all, unless given), and what the machine keeps outside them on one line below.
 
-    ``selected``: a pfn whose block is marked.  ``hexadecimal``: how page numbers are written.  ValueError for pages that do not exist.
+    ``selected``: a pfn whose block is marked.  ``hexadecimal``: how page numbers are written.  ``marks``: outlines more.
+    ValueError for pages that do not exist.
     """
     pages = range(m.nr_pages) if pages is None else pages
     if not pages or pages.step != 1 or pages.start < 0 or pages.stop > m.nr_pages:
         raise ValueError(f"pages is a range of this machine's pages, 0 to {m.nr_pages - 1}, not {pages!r}")
     draw = _Drawing(m, hexadecimal)
     if len(pages) <= MOST_PAGES:
-        columns = 16 if len(pages) <= 64 else 32 if len(pages) <= 512 else 64
-        wide, high = _WIDTH / columns, {16: 38, 32: 22, 64: 14}[columns]
-        draw.heading(0, f"{count(len(pages), 'page')} of {m.page_size} bytes")
-        draw.pages(0, pages, columns, wide, high, selected)
-        draw.width = _GUTTER + _WIDTH + 2
+        columns = 16 if len(pages) <= 64 else 32 if len(pages) <= 1024 else 64
+        high = 38 if columns == 16 else 22 if len(pages) <= 512 else 14
+        draw.heading(14, f"{count(len(pages), 'page')} of {m.page_size} bytes")
+        draw.pages(_Grid(pages, _TOP, columns, _ROW / columns, high), selected, marks)
     else:
         at = selected if selected is not None and selected in pages else pages.start
         first = at - (at - pages.start) % MOST_TILES
         detail = range(first, min(first + MOST_TILES, pages.stop))
         each = 1 << (-(-len(pages) // MOST_TILES) - 1).bit_length()
-        draw.heading(0, f"Overview: {count(len(pages), 'page')}, {each} to a tile")
-        draw.tiles(0, pages, each, detail)
-        draw.heading(_GUTTER + 32 * 12 + 20, f"Detail: pages {shown(detail.start, hexadecimal)} to {shown(detail.stop - 1, hexadecimal)}")
-        draw.pages(_GUTTER + 32 * 12 + 20, detail, 32, 12, 14, selected)
-        draw.width = 2 * (_GUTTER + 32 * 12) + 22
-    draw.outside(pages, selected)
-    draw.fragments["page_map-selection"] = draw.fragments.pop("page_map-selection", "")  # painted last
+        tiles = _Grid(range(-(-len(pages) // each)), _TOP, 64, _ROW / 64, 16)
+        draw.heading(14, f"Overview: {count(len(pages), 'page')}, {each} to a tile")
+        draw.tiles(pages, each, tiles, detail)
+        draw.heading(tiles.bottom() + 24, f"Detail: pages {draw.n(detail.start)} to {draw.n(detail.stop - 1)}")
+        draw.pages(_Grid(detail, tiles.bottom() + 32, 32, _ROW / 32, 18), selected, marks)
+    draw.outside(pages, selected, marks)
     return draw.picture(pages)
 
 
@@ -57,81 +109,81 @@ class _Drawing:
 
     def __init__(self, m: Machine, hexadecimal: bool) -> None:
         self.m, self.hexadecimal = m, hexadecimal
-        self.fragments: dict[str, str] = {}
+        self.fragments: dict[str, str] = {"page_map-heading": ""}
         self.cells: list[Cell] = []
         self.kinds: set[int] = set()
-        self.aside = False
-        self.width = self.height = 0.0
+        self.more: list[Key] = []
+        self.bottom = 0.0
 
-    def heading(self, x: float, words: str) -> None:
-        self.fragments["page_map-heading"] = self.fragments.get("page_map-heading", "") + text(x, 14, words, "ml-heading", 13)
+    def heading(self, y: float, said: str) -> None:
+        self.fragments["page_map-heading"] += text(0, y, said, "ml-heading", 13)
 
-    def pages(self, x: float, pages: range, columns: int, wide: float, high: float, selected: int | None) -> None:
-        """Draw pages one by one: a fragment for each row of cells, one for the blocks that start in it, and the selection."""
-        m, left = self.m, x + _GUTTER
-        found = list(blocks(m, pages))
-        block_at = {pfn: b for b in found for pfn in b.pages if pfn in pages}
-        column = max((c.column + 1 for c in self.cells), default=0)
-        svg = []
-        for i, pfn in enumerate(pages):
-            kind, block = kind_of(m, pfn), block_at[pfn]
-            self.kinds.add(kind)
-            cx, cy = left + i % columns * wide, _TOP + i // columns * high
-            svg.append(self._page(cx, cy, wide, high, pfn, kind, block, pages))
-            self.cells.append(Cell(f"page-{pfn}", self._words(pfn, kind, block), i // columns, column + i % columns))
-        for row, cells in rows(svg, columns):
-            y = _TOP + (row + 0.5) * high + 4
-            skip = 2 if high < 16 else 1  # page numbers would touch each other
-            number_ = (
-                text(left - 6, y, shown(pages.start + row * columns, self.hexadecimal), "ml-end ml-dim", 12) if row % skip == 0 else ""
-            )
-            self.fragments[f"page_map-row-{row}"] = number_ + "".join(cells)
-        outlines: dict[int, str] = dict.fromkeys(range(-(-len(pages) // columns)), "")
-        for b in found:
-            if b.order is not None:
-                outlines[max(b.start - pages.start, 0) // columns] += rect(*_place(b, pages, left, columns, wide, high), "ml-block")
-        self.fragments |= {f"page_map-blocks-{row}": svg for row, svg in outlines.items()}
-        if selected is not None and selected in pages:
-            i = selected - pages.start
-            self.fragments["page_map-selection"] = _selected(*_place(block_at[selected], pages, left, columns, wide, high)) + rect(
-                left + i % columns * wide + 4, _TOP + i // columns * high + 4, wide - 8, high - 8, "ml-selected-page"
-            )
-        self.height = max(self.height, _TOP + -(-len(pages) // columns) * high + 2)
+    def pages(self, grid: _Grid, selected: int | None, marks: Sequence[Mark]) -> None:
+        """Draw pages one by one: a fragment for each row, then what can be clicked, the marks and the selection."""
+        row0 = max((c.row + 1 for c in self.cells), default=0)
+        pieces: list[list[_Piece]] = [[] for _ in range(0, len(grid.pages), grid.columns)]
+        at = grid.pages.start
+        for block in blocks(self.m, grid.pages):
+            stop = min(block.pages.stop, grid.pages.stop)
+            piece = _Piece(at - grid.pages.start, stop - at, kind_of(self.m, at), block.order)  # what block.start says may be damaged
+            self.kinds.add(piece.kind)
+            self.cells += _cells_of(piece, grid, block.start, row0, self.hexadecimal)
+            for row in range(piece.first // grid.columns, (piece.first + piece.n - 1) // grid.columns + 1):
+                pieces[row].append(piece)
+            at = stop
+        for row, here in enumerate(pieces):
+            y = grid.top + (row + 0.5) * grid.high + 4
+            svg = _colours(tuple(piece for piece in here if piece.first // grid.columns == row), grid)
+            if row % (2 if grid.high < 16 else 1) == 0:  # else the page numbers would touch each other
+                svg += text(_LEFT - 6, y, self.n(grid.pages.start + row * grid.columns), "ml-end ml-dim", 11)
+            self.fragments[f"page_map-row-{row}"] = svg
+            self.fragments[f"page_map-letters-{row}"] = _letters(tuple(here), grid, row)
+        self.fragments["page_map-ticks"] = _ticks(grid)
+        for row in range(len(pieces)):
+            self.fragments[f"page_map-targets-{row}"] = _targets(grid, row)
+        self.more += [Key(mark.css, mark.letter, mark.meaning) for mark in marks]
+        inside = [mark for mark in marks if mark.pages.start < grid.pages.stop and grid.pages.start < mark.pages.stop]
+        self.fragments["page_map-marks"] = "".join(_outlined(mark, k, *grid.place(mark.pages)) for k, mark in enumerate(inside))
+        if selected is not None and selected in grid.pages:
+            block = block_of(self.m, selected)
+            x, y, wide, high = grid.place(range(selected, selected + 1))
+            page = rect(x + 4, y + 4, wide - 8, high - 8, "ml-selected-page") if len(block.pages) > 1 else ""
+            self.fragments["page_map-selection"] = selection(*grid.place(block.pages)) + page
+        self.bottom = grid.bottom() + 2
 
-    def tiles(self, x: float, pages: range, each: int, detail: range) -> None:
-        """Draw the overview: a tile has the colour of most of its pages, and a mark when they are of several kinds."""
-        m, left, columns, wide, high = self.m, x + _GUTTER, 32, 12.0, 14.0
-        svg = []
-        for i, first in enumerate(range(pages.start, pages.stop, each)):
-            stop = min(first + each, pages.stop)
-            kinds = Counter(min(word & 15, len(KINDS) - 1) for word in m.w[m.MM + first : m.MM + stop].tolist())
-            kind = max(kinds, key=lambda k: (kinds[k], k))
-            self.kinds |= kinds.keys()
-            cx, cy = left + i % columns * wide, _TOP + i // columns * high
-            mark = KINDS[kind].letter if len(kinds) == 1 else "+"
-            svg.append(
-                rect(cx, cy, wide, high, f"ml-cell {KINDS[kind].css}", f"tile-{first}") + _letter(cx, cy, wide, high, mark, KINDS[kind].css)
-            )
-            parts = ", ".join(f"{n} {KINDS[k].words}" for k, n in sorted(kinds.items()))
-            self.cells.append(
-                Cell(f"tile-{first}", f"tile of pages {self._n(first)} to {self._n(stop - 1)}: {parts}", i // columns, i % columns)
-            )
-        for row, cells in rows(svg, columns):
-            label = text(left - 6, _TOP + (row + 0.5) * high + 4, self._n(pages.start + row * columns * each), "ml-end ml-dim", 12)
-            self.fragments[f"page_map-tiles-{row}"] = (label if row % 2 == 0 else "") + "".join(cells)
-        i, n = (detail.start - pages.start) // each, -(-len(detail) // each)
-        place = _place(Block(i, (n - 1).bit_length(), 0), range(len(svg)), left, columns, wide, high)
-        self.fragments["page_map-detail"] = _selected(*place)
-        self.height = _TOP + -(-len(pages) // each // columns) * high + 2
+    def tiles(self, pages: range, each: int, grid: _Grid, detail: range) -> None:
+        """Draw the overview: a tile has the colour of most of its pages, and a "+" when they are of several kinds."""
+        mem_map = self.m.w[self.m.MM + pages.start : self.m.MM + pages.stop]
+        for row in range(0, len(grid.pages), grid.columns):
+            paths: dict[str, str] = defaultdict(str)
+            texts: dict[str, list[tuple[float, str]]] = defaultdict(list)
+            for i in grid.pages[row : row + grid.columns]:
+                first, stop = i * each, min((i + 1) * each, len(pages))
+                kinds, kind = _kinds(mem_map[first:stop].tobytes())
+                self.kinds |= kinds.keys()
+                x, y, wide, high = grid.place(range(i, i + 1))
+                paths[f"{KINDS[kind].css} ml-cell"] += box(x, y, wide, high)
+                texts[KINDS[kind].css].append((x + wide / 2, KINDS[kind].letter if len(kinds) == 1 else "+"))
+                parts = ", ".join(f"{n} {KINDS[k].words}" for k, n in kinds.items())
+                said = f"tile of pages {self.n(pages.start + first)} to {self.n(pages.start + stop - 1)}: {parts}"
+                self.cells.append(Cell(f"tile-{pages.start + first}", said, row // grid.columns, i % grid.columns))
+            y = grid.top + row // grid.columns * grid.high
+            svg = "".join(path(data, css) for css, data in paths.items())
+            svg += text(_LEFT - 6, y + grid.high / 2 + 4, self.n(pages.start + row * each), "ml-end ml-dim", 11)
+            svg += "".join(words(placed, y + grid.high / 2 + 3, 8, css) for css, placed in texts.items())
+            self.fragments[f"page_map-tiles-{row // grid.columns}"] = svg
+        self.fragments["page_map-tile-targets"] = _tile_targets(grid, pages.start, each)
+        first = (detail.start - pages.start) // each
+        self.fragments["page_map-detail"] = selection(*grid.place(range(first, first + -(-len(detail) // each))))
+        self.more.append(Key("", "+", "tile with pages of several kinds, in the colour of most"))
 
-    def outside(self, pages: range, selected: int | None) -> None:
+    def outside(self, pages: range, selected: int | None, marks: Sequence[Mark]) -> None:
         """Draw what the machine keeps outside ``pages``: reserved pages and slabs as boxes, all other pages as one number."""
-        m = self.m
         boxes: list[tuple[int, range]] = []  # (kind, pages): neighbours that are reserved share a box
         aside = 0
-        for part in (range(pages.start), range(pages.stop, m.nr_pages)):
-            for block in blocks(m, part):
-                kind = kind_of(m, block.start)
+        for part in (range(pages.start), range(pages.stop, self.m.nr_pages)):
+            for block in blocks(self.m, part):
+                kind = kind_of(self.m, block.start)
                 mine = range(max(block.pages.start, part.start), min(block.pages.stop, part.stop))
                 if kind not in (MemType.NONE, MemType.SLAB, len(KINDS) - 1):
                     aside += len(mine)
@@ -139,77 +191,133 @@ class _Drawing:
                     boxes[-1] = (kind, range(boxes[-1][1].start, mine.stop))
                 else:
                     boxes.append((kind, mine))
-        if not boxes and not aside:
-            return
-        y, row = self.height + 14, max(c.row for c in self.cells) + 1
-        svg, x = text(0, y + 14, "Elsewhere:", "ml-heading", 13), float(_GUTTER)
-        for i, (kind, box) in enumerate(boxes):
-            words = f"{KINDS[kind].letter} {self._n(box.start)}" + (f" to {self._n(box.stop - 1)}" if len(box) > 1 else "")
-            wide = max(44, 7 * len(words) + 8)
-            if x + wide > _GUTTER + 340:
-                svg += text(x, y + 14, f"and {sum(len(b) for _, b in boxes[i:]):,} more", "ml-dim", 12)
-                x += 90
-                break
-            self.kinds.add(kind)
-            svg += rect(x, y - 4, wide, 26, f"ml-cell ml-boxed {KINDS[kind].css}", f"page-{box.start}")
-            svg += text(x + wide / 2, y + 14, words, f"ml-mid {KINDS[kind].css}", 12)
-            self.cells.append(Cell(f"page-{box.start}", self._words(box.start, kind, block_of(m, box.start)), row, i))
-            if selected in box:
-                self.fragments["page_map-selection"] = _selected(x, y - 4, wide, 26)
-            x += wide + 6
-        if aside:
-            svg += rect(x, y - 4, 190, 26, "ml-cell ml-boxed ml-aside") + text(
-                x + 95, y + 14, f"{count(aside, 'page')} set aside", "ml-mid", 12
-            )
-            self.aside = True
-        self.fragments["page_map-outside"] = svg
-        self.height = y + 26
+        if boxes or aside:
+            self._outside(boxes, aside, selected, marks)
 
     def picture(self, pages: range) -> Picture:
         legend = [Key(KINDS[k].css, KINDS[k].letter, KINDS[k].words) for k in sorted(self.kinds)]
-        if len(pages) > MOST_PAGES:
-            legend.append(Key("", "+", "tile with pages of several kinds, in the colour of most"))
-        legend.append(Key("", "3", "number on a block's first page: its order; 2^3 pages = 8 pages"))
-        if self.aside:
-            legend.append(Key("ml-aside", " ", "set aside before the lab began"))
-        label = f"Page map of pages {self._n(pages.start)} to {self._n(pages.stop - 1)}"
-        return Picture(self.fragments, self.width, self.height, label, tuple(legend), tuple(self.cells))
+        legend += [Key("", "3", "number on a block's first page: its order; 2^3 pages = 8 pages"), *self.more]
+        self.fragments["page_map-selection"] = self.fragments.pop("page_map-selection", "")  # painted last
+        label = f"Page map of pages {self.n(pages.start)} to {self.n(pages.stop - 1)}"
+        return Picture(self.fragments, WIDTH, self.bottom, label, tuple(legend), tuple(self.cells))
 
-    def _page(self, x: float, y: float, wide: float, high: float, pfn: int, kind: int, block: Block, pages: range) -> str:
-        css, letter = KINDS[kind].css, KINDS[kind].letter
-        words, weight = letter, "ml-rest"
-        if block.order is not None:
-            first = max(block.start, pages.start)
-            narrow = wide < 16 and block.order > 0  # the order stands in the second cell
-            if pfn == first:
-                words, weight = letter if narrow else f"{letter}{block.order}", "ml-first"
-            elif pfn == first + 1 and narrow:
-                words, weight = str(block.order), "ml-first"
-        return rect(x, y, wide, high, f"ml-cell {css}", f"page-{pfn}") + _letter(x, y, wide, high, words, f"{css} {weight}")
-
-    def _words(self, pfn: int, kind: int, block: Block) -> str:
-        if block.order is None:
-            return f"page {self._n(pfn)}, {KINDS[kind].words}"
-        return f"page {self._n(pfn)}, {KINDS[kind].words}, order {block.order} from page {self._n(block.start)}"
-
-    def _n(self, pfn: int) -> str:
+    def n(self, pfn: int) -> str:
         return shown(pfn, self.hexadecimal)
 
+    def _outside(self, boxes: list[tuple[int, range]], aside: int, selected: int | None, marks: Sequence[Mark]) -> None:
+        y, row = self.bottom + 12, max(c.row for c in self.cells) + 1
+        svg, x = text(0, y + 16, "Elsewhere:", "ml-heading", 13), 84.0
+        for i, (kind, pages) in enumerate(boxes):
+            said = f"{KINDS[kind].letter} {self.n(pages.start)}" + (f" to {self.n(pages.stop - 1)}" if len(pages) > 1 else "")
+            here = [mark for mark in marks if mark.pages.start in pages]
+            room = 20 * len(here)  # for the letters of marks
+            wide = max(44, 7 * len(said) + 8) + room
+            if x + wide > WIDTH - 250:
+                svg += text(x, y + 16, f"and {sum(len(p) for _, p in boxes[i:]):,} more", "ml-dim", 12)
+                x += 90
+                break
+            self.kinds.add(kind)
+            svg += rect(x, y, wide, 24, f"ml-cell ml-boxed {KINDS[kind].css}", f"page-{pages.start}")
+            svg += text(x + (wide - room) / 2, y + 16, said, f"ml-mid {KINDS[kind].css}", 12)
+            self.cells.append(Cell(f"page-{pages.start}", f"page {self.n(pages.start)}, {KINDS[kind].words}", row, i))
+            svg += "".join(_outlined(mark, k, x, y, wide, 24) for k, mark in enumerate(here))
+            if selected in pages:
+                self.fragments["page_map-selection"] = selection(x, y, wide, 24)
+            x += wide + 6
+        if aside:
+            svg += rect(x, y, 160, 24, "ml-cell ml-boxed ml-aside") + text(
+                x + 80, y + 16, f"{count(aside, 'page')} set aside", "ml-mid", 12
+            )
+            self.more.append(Key("ml-aside", " ", "set aside before the lab began"))
+        self.fragments["page_map-outside"] = svg
+        self.bottom = y + 28
 
-def _letter(x: float, y: float, wide: float, high: float, letter: str, kind: str) -> str:
-    size = min(high * 0.42, 15) if wide >= 16 else 8.5 if len(letter) == 1 else 7.5
-    return f'<text class="ml-text ml-mid {kind}" x="{number(x + wide / 2)}" y="{number(y + high / 2 + size * 0.36)}" font-size="{number(size)}">{letter}</text>'
+
+# -- pieces of the drawing, kept: most of them are the same after a click
 
 
-def _selected(x: float, y: float, width: float, height: float) -> str:
-    """Return the mark of a selection: a line with a rim, to be seen on any colour."""
-    return rect(x, y, width, height, "ml-selected-rim") + rect(x, y, width, height, "ml-selected")
+@lru_cache(maxsize=4096)
+def _cells_of(piece: _Piece, grid: _Grid, start: int, row0: int, hexadecimal: bool) -> tuple[Cell, ...]:
+    """Return the cells of a piece of the block that starts at page ``start``."""
+    kind = KINDS[piece.kind].words + (f", order {piece.order}" if piece.order is not None else "")
+    from_ = f" from page {shown(start, hexadecimal)}"
+    return tuple(
+        Cell(
+            f"page-{pfn}",
+            f"page {shown(pfn, hexadecimal)}, {kind}{from_ if pfn != start else ''}",
+            row0 + (pfn - grid.pages.start) // grid.columns,
+            (pfn - grid.pages.start) % grid.columns,
+        )
+        for pfn in grid.pages[piece.first : piece.first + piece.n]
+    )
 
 
-def _place(block: Block, pages: range, left: float, columns: int, wide: float, high: float) -> tuple[float, float, float, float]:
-    """Return x, y, width and height of a block: a part of one row, or whole rows."""
-    first, stop = max(block.start, pages.start) - pages.start, min(block.pages.stop, pages.stop) - pages.start
-    n = stop - first
-    if n <= columns:
-        return left + first % columns * wide, _TOP + first // columns * high, n * wide, high
-    return left, _TOP + first // columns * high, columns * wide, -(-n // columns) * high
+@lru_cache(maxsize=512)
+def _colours(pieces: tuple[_Piece, ...], grid: _Grid) -> str:
+    """Return the boxes of the pieces that start in a row."""
+    paths: dict[str, str] = defaultdict(str)
+    for piece in pieces:
+        css = f"{KINDS[piece.kind].css} {'ml-cell' if piece.order is None else 'ml-block'}"
+        paths[css] += grid.outline(grid.pages[piece.first : piece.first + piece.n])
+    return "".join(path(data, css) for css, data in paths.items())
+
+
+@lru_cache(maxsize=512)
+def _letters(pieces: tuple[_Piece, ...], grid: _Grid, row: int) -> str:
+    """Return the letters of a row's pages, with the order on the first page of a block."""
+    size = 15 if grid.wide > 20 else 9 if grid.wide > 10 else 7.5
+    placed: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    for piece in pieces:
+        css, letter = KINDS[piece.kind].css, KINDS[piece.kind].letter
+        for i in range(max(piece.first, row * grid.columns), min(piece.first + piece.n, (row + 1) * grid.columns)):
+            first = i == piece.first and piece.order is not None
+            numbered = first and (grid.wide > 10 or piece.order)  # no room for two on a single narrow page
+            x = _LEFT + (i % grid.columns + 0.5) * grid.wide
+            placed[f"{css} {'ml-first' if first else 'ml-rest'}"].append((x, f"{letter}{piece.order}" if numbered else letter))
+    y = grid.top + (row + 0.5) * grid.high + size * 0.36
+    return "".join(words(texts, y, size, css) for css, texts in placed.items())
+
+
+@lru_cache(maxsize=512)
+def _targets(grid: _Grid, row: int) -> str:
+    return "".join(
+        target(*grid.place(range(pfn, pfn + 1)), f"page-{pfn}") for pfn in grid.pages[row * grid.columns : (row + 1) * grid.columns]
+    )
+
+
+@lru_cache(maxsize=32)
+def _tile_targets(grid: _Grid, start: int, each: int) -> str:
+    return "".join(target(*grid.place(range(i, i + 1)), f"tile-{start + i * each}") for i in grid.pages)
+
+
+@lru_cache(maxsize=32)
+def _ticks(grid: _Grid) -> str:
+    """Return short lines between neighbouring pages."""
+    rows, columns = range(-(-len(grid.pages) // grid.columns)), range(min(grid.columns, len(grid.pages)))
+    data = "".join(
+        f"M{number(_LEFT + c * grid.wide)} {number(grid.top + (r + 0.36) * grid.high)}v{number(0.28 * grid.high)}"
+        for r in rows
+        for c in columns[1:]
+    )
+    data += "".join(
+        f"M{number(_LEFT + (c + 0.36) * grid.wide)} {number(grid.top + r * grid.high)}h{number(0.28 * grid.wide)}"
+        for r in rows[1:]
+        for c in columns
+    )
+    return path(data, "ml-tick")
+
+
+@lru_cache(maxsize=2048)
+def _kinds(mem_map: bytes) -> tuple[dict[int, int], int]:
+    """Return how many of some mem_desc words are of each of KINDS, and which kind most of them are."""
+    kinds: Counter[int] = Counter()
+    for word, n in Counter(memoryview(mem_map).cast("Q")).items():  # pages of a block share their word
+        kinds[min(word & 15, len(KINDS) - 1)] += n
+    return dict(sorted(kinds.items())), max(kinds, key=lambda kind: (kinds[kind], kind))
+
+
+def _outlined(mark: Mark, k: int, x: float, y: float, wide: float, high: float) -> str:
+    """Return a mark around a box, its letter in a corner; ``k`` is how many others may have letters there."""
+    right = x + wide - 19 * k
+    tag = rect(right - 18, y, 18, 13, "ml-tag") + text(right - 9, y + 10, mark.letter, "ml-mid ml-tag", 10)
+    return rect(x + 1, y + 1, wide - 2, high - 2, f"ml-mark {mark.css}") + tag

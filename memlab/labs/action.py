@@ -6,13 +6,17 @@ Imports nothing of memlab but, for type hints, Session; never widgets.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from reprlib import repr as short
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
+    from ..recording import Recording
     from .session import Session
+
+_MOST_WORDS: Final = 256  # values of a slider; a range of more is drawn as a field for a number
 
 
 class Refused(Exception):
@@ -20,64 +24,124 @@ class Refused(Exception):
 
 
 class Done(NamedTuple):
-    """What an action did: a sentence, and the cell to select now (None: leave the selection as it is)."""
+    """What an action did: a sentence, the cell to select now (None: leave the selection as it is), and how it went on inside, if recorded."""
 
     sentence: str
     cell: str | None = None
+    recording: Recording | None = None
 
 
 @dataclass(frozen=True)
 class IntParam:
-    """A whole number from ``low`` to ``high(session)``; ``words`` says what a value means.  Drawn as a slider."""
+    """A whole number from ``low`` to ``high(session)``, or one of ``values``; ``words(session, value)`` says what a value means.
+
+    ``default``: what the control shows at first; the least value unless given.  Drawn as a slider, or as a field where the range is long.
+    """
 
     name: str
     label: str
-    low: int
-    high: Callable[[Session], int]
-    words: Callable[[Session, int], str]
+    low: int = 0
+    high: Callable[[Session], int] | None = None
+    words: Callable[[Session, int], str] = lambda _session, value: f"{value:,}"
+    default: int | None = None
+    values: Sequence[int] | Callable[[Session], Sequence[int]] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.high is None) == (self.values is None):
+            raise ValueError(f"{self.name} has a high or values: one of the two, not both")
+
+    def accepts(self, session: Session) -> Sequence[int]:
+        """Return the values that can be had now; there may be none."""
+        if self.high is not None:
+            return range(self.low, self.high(session) + 1)
+        return _now(self.values, session)
 
     def check(self, session: Session, value: object) -> int:
         """Return the value; Refused if it is none of these."""
-        high = self.high(session)
-        if not isinstance(value, int) or isinstance(value, bool) or not self.low <= value <= high:
-            raise Refused(f"{self.label} is a whole number from {self.low} to {high}, not {short(value)}.")
+        values = self.accepts(session)
+        if not isinstance(value, int) or isinstance(value, bool) or value not in values:
+            if not values:
+                raise Refused(f"{self.label} has no value that is possible now.")
+            which = f"a whole number from {values[0]} to {values[-1]}" if isinstance(values, range) else f"one of {_listed(values)}"
+            raise Refused(f"{self.label} is {which}, not {short(value)}.")
         return value
 
     def control(self, session: Session) -> dict[str, Any]:
         """Return what the browser needs to draw it."""
-        words = [self.words(session, value) for value in range(self.low, self.high(session) + 1)]
-        return {"kind": "int", "name": self.name, "label": self.label, "low": self.low, "words": words}
+        values = self.accepts(session)
+        first = self.default if self.default is not None and self.default in values else values[0] if values else 0
+        shown: dict[str, Any] = {"name": self.name, "label": self.label, "value": first}
+        if isinstance(values, range) and len(values) > _MOST_WORDS:
+            return {"kind": "number", **shown, "low": values[0], "high": values[-1]}
+        return {"kind": "int", **shown, "values": list(values), "words": [self.words(session, value) for value in values]}
 
 
 @dataclass(frozen=True)
 class ChoiceParam:
-    """One of some texts.  Drawn as a drop-down list."""
+    """One of some texts, ``choices`` or ``choices(session)``.  Drawn as a drop-down list."""
 
     name: str
     label: str
-    choices: tuple[str, ...]
+    choices: Sequence[str] | Callable[[Session], Sequence[str]]
+
+    def accepts(self, session: Session) -> Sequence[str]:
+        """Return the choices that can be had now; there may be none."""
+        return _now(self.choices, session)
+
+    def check(self, session: Session, value: object) -> str:
+        """Return the value; Refused if it is none of the choices."""
+        choices = self.accepts(session)
+        if not isinstance(value, str) or value not in choices:
+            which = f"one of {_listed(choices)}, not {short(value)}" if choices else "not to be had: there is nothing to choose from"
+            raise Refused(f"{self.label} is {which}.")
+        return value
+
+    def control(self, session: Session) -> dict[str, Any]:
+        """Return what the browser needs to draw it."""
+        return {"kind": "choice", "name": self.name, "label": self.label, "choices": list(self.accepts(session))}
+
+
+@dataclass(frozen=True)
+class TextParam:
+    """A name of at most ``most`` characters: letters, digits, and ``_``, ``-``, ``.`` after the first.  ``words`` tells what it is for.
+
+    Drawn as a field for text.
+    """
+
+    name: str
+    label: str
+    most: int
+    words: str
+    default: str = ""
 
     def check(self, _session: Session, value: object) -> str:
-        """Return the value; Refused if it is none of the choices."""
-        if not isinstance(value, str) or value not in self.choices:
-            raise Refused(f"{self.label} is one of {', '.join(self.choices)}, not {short(value)}.")
+        """Return the value; Refused if it is no such name."""
+        if not isinstance(value, str) or len(value) > self.most or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", value):
+            raise Refused(f"{self.label} is a name of 1 to {self.most} letters, digits, '_', '-' and '.', not {short(value)}.")
         return value
 
     def control(self, _session: Session) -> dict[str, Any]:
         """Return what the browser needs to draw it."""
-        return {"kind": "choice", "name": self.name, "label": self.label, "choices": list(self.choices)}
+        return {"kind": "text", "name": self.name, "label": self.label, "most": self.most, "words": self.words, "value": self.default}
 
 
 @dataclass(frozen=True)
 class CellParam:
-    """The id of a cell of the picture.  Has no control of its own: a view fills in what is selected there."""
+    """The id of a cell of the picture.  Has no control of its own: a view fills in what is selected there.
+
+    ``what``: what should be selected, in words.  ``needed``: whether it must be; if not, the id is "" while nothing is selected.
+    """
 
     name: str = "cell"
+    what: str = "a page"
+    needed: bool = True
 
     def check(self, _session: Session, value: object) -> str:
         """Return the value; Refused if nothing is selected or it is no text."""
+        if value is None and not self.needed:
+            return ""
         if value is None:
-            raise Refused("Select a page in the picture first.")
+            raise Refused(f"Select {self.what} in the picture first.")
         if not isinstance(value, str):
             raise Refused(f"A cell of the picture has a name that is text, not {short(value)}.")
         return value
@@ -86,7 +150,7 @@ class CellParam:
         """Return nothing to draw."""
 
 
-Param = IntParam | ChoiceParam | CellParam
+Param = IntParam | ChoiceParam | TextParam | CellParam
 
 
 @dataclass(frozen=True)
@@ -117,6 +181,16 @@ class Action:
 
     def reason(self, session: Session, cell: str | None) -> str | None:
         """Return why the action cannot be done now with this cell selected, or None if it can."""
-        if cell is None and any(isinstance(p, CellParam) for p in self.params):
-            return "Select a page in the picture first."
+        param = next((p for p in self.params if isinstance(p, CellParam)), None)
+        if cell is None and param is not None and param.needed:
+            return f"Select {param.what} in the picture first."
         return self.enabled(session, cell)
+
+
+def _now(values: Any, session: Session) -> Any:
+    """Return values that are given, or told by a function of the session."""
+    return values(session) if callable(values) else values
+
+
+def _listed(values: Sequence[object]) -> str:
+    return ", ".join(map(str, values[:12])) + (f" and {len(values) - 12} more" if len(values) > 12 else "")

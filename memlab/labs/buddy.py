@@ -1,6 +1,7 @@
-"""The Buddy lab: a page map on which you allocate, split and free blocks, and see what each step costs.
+"""The Buddy lab: page map and tree of blocks on which you allocate, split, free, fill and storm, and see what each step costs.
 
-Used by notebooks: ``buddy_lab()``.  One declaration on the engine of session, action, lab and view.  Imports the core, figures and the engine.
+Used by notebooks: ``buddy_lab()``.  One declaration on the engine of session, action, lab and view; what its actions do is in
+buddy_actions.py, the learner's code in buddy_yours.py.  Imports these, the core, figures and the engine.
 
 The preset keeps the metadata out of the picture's way.  Its machine has three times the pages of the arena.  Booting takes the first of the two
 largest blocks for its own descriptors; what is left outside the second one is then allocated, so that the second block is the arena.
@@ -8,32 +9,39 @@ largest blocks for its own descriptors; what is left outside the second one is t
 
 from __future__ import annotations
 
-from ..figures import Picture, free_lists, page_map, stack
-from ..figures.blocks import KINDS, Block, block_of, kind_of
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from .. import figures
+from ..figures import Picture
+from ..figures.blocks import KINDS, block_of, kind_of
 from ..figures.picture import count, shown
-from ..machine import Machine, Stats
+from ..machine import Machine
 from ..memdesc import MemType
 from ..structs import slab
-from .action import Action, CellParam, Done, IntParam
+from . import buddy_actions, buddy_yours
+from .action import Action, CellParam, IntParam
 from .lab import Lab, Look
 from .session import Session, Setup
 from .view import LabView
 
-_PAGES = 64
+_PAGES: Final = 64
 
 
-def buddy_lab(machine: Machine | None = None, pages: int = _PAGES) -> LabView:
+def buddy_lab(machine: Machine | None = None, pages: int = _PAGES, yours: Mapping[str, Callable[..., Any]] | None = None) -> LabView:
     """Open a Buddy lab on a machine of your own, or on a fresh one with an arena of ``pages`` aligned free pages (see buddy_machine).
 
     Shown when it is the last line of a cell.  Its ``machine`` is the Machine; changes by code are seen after the cell that makes them.
+    ``yours``: functions of your own, by name, to see beside the machine's: ``buddy_of(pfn, order)`` returns the first page of the buddy,
+    ``merge(pfn, order, is_free)`` the (first page, order) of the block that freeing makes, ``order_for(size)`` the order for that many bytes.
     TypeError or ValueError for a bad argument.
     """
     if machine is not None and not isinstance(machine, Machine):
         raise TypeError(f"buddy_lab takes a Machine, or nothing for a fresh one, not {machine!r}")
     if machine is not None:
-        return LabView(BUDDY_LAB, Session.of(machine))
-    setup = _setup(pages)
-    return LabView(BUDDY_LAB, Session.of(setup.machine, setup))
+        return LabView(BUDDY_LAB, Session.of(machine), yours)
+    setup = BUDDY_LAB.setup(pages=pages)
+    return LabView(BUDDY_LAB, Session.of(setup.machine, setup), yours)
 
 
 def buddy_machine(pages: int = _PAGES) -> Machine:
@@ -54,89 +62,29 @@ def buddy_machine(pages: int = _PAGES) -> Machine:
 
 def _setup(pages: int = _PAGES) -> Setup:
     call = "buddy_machine()" if pages == _PAGES else f"buddy_machine({pages})"
-    return Setup(buddy_machine(pages), range(2 * pages, 3 * pages), f"from memlab.labs import buddy_machine\n\nm = {call}")
-
-
-# -- actions
-
-
-def _pages_of_order(session: Session, order: int) -> str:
-    return f"{order}: {count(1 << order, 'page')}, {_bytes(session.machine.page_size << order)}"
-
-
-def _allocate(session: Session, order: int) -> Done:
-    m, before = session.machine, session.machine.stats
-    pfn = m.alloc_pages(order)
-    if pfn is None:
-        free = [order for counts in m.buddyinfo().values() for order, n in enumerate(counts) if n]
-        why = f"the largest free block has order {max(free)}, and order {order} was asked for" if free else "no page is free"
-        return Done(f"alloc_pages({order}) returned None: {why}.")
-    d = m.stats - before
-    if d.splits:
-        what = "larger blocks" if d.slabs_allocated else f"a block of order {order + d.splits}"  # with a slab, some splits made room for it
-        how = f"split {what} down; {_costs(d, took=d.buddies_allocated, words=d.words_split)}"
-    else:
-        how = f"a block of that order was free; took no descriptor, {_changed(d)}"
-    return Done(f"Allocated order {order} at page {pfn}: {how}.", f"page-{pfn}")
-
-
-def _split(session: Session, cell: str) -> Done:
-    m, block, before = session.machine, _block(session, cell), session.machine.stats
-    halves = m.split_page(block.start)
-    if halves is None:
-        return Done(f"split_page({block.start}) returned None: it needs a descriptor, and there is no memory for one.")
-    costs = _costs(d := m.stats - before, took=d.buddies_allocated, words=d.words_split)
-    parts = f"two of order {(block.order or 1) - 1}, at pages {halves[0]} and {halves[1]}"
-    return Done(f"Split the block at page {block.start} into {parts}; {costs}.", f"page-{block.start}")
-
-
-def _free(session: Session, cell: str) -> Done:
-    m, block, before = session.machine, _block(session, cell), session.machine.stats
-    m.free_pages(block.start)
-    d = m.stats - before
-    if d.merges:
-        order = (block.order or 0) + d.merges
-        start = block.start & -(1 << order)
-        how = f"merged {_times(d.merges)} into a free block of order {order} at page {start}; {_costs(d, gave=d.buddies_freed, words=d.words_merged)}"
-    else:
-        how = f"{_why_alone(m, block)}; gave back no descriptor, {_changed(d)}"
-    return Done(f"Freed order {block.order} at page {block.start}: {how}.", f"page-{block.start}")
-
-
-def _can_free(session: Session, cell: str | None) -> str | None:
-    m, pfn = session.machine, _pfn(cell)
-    if pfn is None or pfn >= m.nr_pages:
-        return f"{cell} is no page of this machine."
-    kind, block = kind_of(m, pfn), block_of(m, pfn)
-    if kind == MemType.FREE:
-        return f"Page {pfn} is in a free block; select an allocated one (A)."
-    if kind != MemType.BUDDY or block.order is None:
-        return f"Page {pfn} is not from alloc_pages ({KINDS[kind].words}); select an allocated block (A)."
-    if pfn not in session.setup.arena:
-        return f"Page {pfn} was set aside before the lab began; the lab works on pages {session.setup.arena.start} to {session.setup.arena.stop - 1}."
-    return None
-
-
-def _can_split(session: Session, cell: str | None) -> str | None:
-    reason = _can_free(session, cell)
-    if reason is None and _block(session, cell).order == 0:
-        return f"The block at page {_pfn(cell)} is a single page, which cannot be split."
-    return reason
+    return Setup(
+        buddy_machine(pages), range(2 * pages, 3 * pages), f"from memlab.labs import buddy_machine\n\nm = {call}", {"pages": pages}
+    )
 
 
 # -- the picture and its words
 
 
 def _figure(m: Machine, look: Look) -> Picture:
-    pfn = _pfn(look.cell)
-    pages = page_map(m, look.arena, pfn, look.hexadecimal)
-    return stack(f"{pages.label}, and the free lists", pages, free_lists(m, look.hexadecimal))
+    pfn = _selected(m, look)
+    verdicts = buddy_yours.on_block(m, look, block_of(m, pfn)) if pfn is not None and look.yours else []
+    return figures.buddy_lab(m, look.arena, pfn, look.hexadecimal, look.began or None, buddy_yours.marks(verdicts))
+
+
+def _says(m: Machine, look: Look, name: str, params: Mapping[str, Any]) -> str:
+    pfn = _selected(m, look)
+    return buddy_yours.on_action(m, look, name, params, block_of(m, pfn) if pfn is not None else None)
 
 
 def _details(m: Machine, look: Look) -> list[tuple[str, str]]:
-    pfn = _pfn(look.cell)
+    pfn = _selected(m, look)
     if pfn is None:
-        return [("Selected", "nothing yet: click a page, or move to one with the arrow keys and press Enter")]
+        return [("Selected", "nothing yet: click a page or a block, or move to one with the arrow keys and press Enter")]
     kind, block = kind_of(m, pfn), block_of(m, pfn)
     address = m.page_address(pfn)
     found = [
@@ -149,7 +97,7 @@ def _details(m: Machine, look: Look) -> list[tuple[str, str]]:
     if block.order is not None:
         last, n = block.pages.stop - 1, len(block.pages)
         span = f"page {_n(block.start, look)} alone" if n == 1 else f"pages {_n(block.start, look)} to {_n(last, look)}"
-        found.append(("Block", f"order {block.order}: {count(n, 'page')}, {_bytes(n * m.page_size)}; {span}"))
+        found.append(("Block", f"order {block.order}: {count(n, 'page')}, {buddy_actions.bytes_of(n * m.page_size)}; {span}"))
         host = (block.buddy - m.B) >> m.PS
         where = f"in page {_n(host, look)}" if 0 <= host < m.nr_pages else "outside the pages: the one static descriptor of boot"
         found.append(("Described by", f"struct buddy at {block.buddy:#x}, {where}"))
@@ -157,59 +105,17 @@ def _details(m: Machine, look: Look) -> list[tuple[str, str]]:
         s = slab(m, m.w[m.MM + pfn] & ~15)
         name = next((name for name, c in m.caches.items() if c.address == s.slab_cache), "no cache that is known")
         found.append(("Slab of", f"{name}, described by the struct slab at {s.address:#x}"))
+    found += [(f"Your {v.name}", v.sentence) for v in (buddy_yours.on_block(m, look, block) if look.yours else [])]
     return found
 
 
-def _pfn(cell: str | None) -> int | None:
-    """Return the page that a cell of the page map stands for (a tile's first page); None for any other text."""
-    kind, _, digits = (cell or "").partition("-")
-    return int(digits) if kind in ("page", "tile") and digits.isascii() and digits.isdecimal() and len(digits) < 12 else None
-
-
-def _block(session: Session, cell: str | None) -> Block:
-    return block_of(session.machine, _pfn(cell) or 0)
+def _selected(m: Machine, look: Look) -> int | None:
+    pfn = buddy_actions.pfn_of(look.cell)
+    return pfn if pfn is not None and pfn < m.nr_pages else None
 
 
 def _n(pfn: int, look: Look) -> str:
     return shown(pfn, look.hexadecimal)
-
-
-def _bytes(n: int) -> str:
-    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if n >= size and n % size == 0:
-            return f"{n // size:,} {unit}"
-    return f"{n:,} bytes"
-
-
-def _costs(d: Stats, words: int, took: int = 0, gave: int = 0) -> str:
-    """Say what a split or merge cost; ``took`` and ``gave`` are descriptors."""
-    moved = f"took {count(took, 'descriptor')}" if took else f"gave back {count(gave, 'descriptor')}"
-    slabs = f" and built {count(d.slabs_allocated, 'slab')} to hold them" if d.slabs_allocated else ""
-    return f"{moved}{slabs}, rewrote {count(words, 'mem_desc word')}"
-
-
-def _changed(d: Stats) -> str:
-    return f"changed the type in {count(d.words_typed, 'mem_desc word')}"
-
-
-def _times(n: int) -> str:
-    return {1: "once", 2: "twice"}.get(n, f"{n} times")
-
-
-def _why_alone(m: Machine, block: Block) -> str:
-    order = block.order or 0
-    other = block.start ^ (1 << order)
-    if m.pcp and order == 0:
-        return "it stays on this CPU's own list of free pages"
-    if order == m.max_order:
-        return "it has the largest order that there is"
-    if other >= m.nr_pages:
-        return "it has no buddy on this machine"
-    if kind_of(m, other) != MemType.FREE:
-        return f"no merge, since its buddy at page {other} is in use"
-    if block_of(m, other).order != order:
-        return f"no merge, since its buddy at page {other} is free only in part"
-    return f"no merge, since its buddy at page {other} is in another zone"
 
 
 BUDDY_LAB = Lab(
@@ -220,25 +126,64 @@ BUDDY_LAB = Lab(
         Action(
             "allocate",
             "Allocate",
-            run=_allocate,
+            run=buddy_actions.allocate,
             code=lambda _session, order: f"m.alloc_pages({order})",
-            params=(IntParam("order", "Order", 0, high=lambda session: session.machine.max_order, words=_pages_of_order),),
+            params=(IntParam("order", "Order", 0, high=lambda session: session.machine.max_order, words=buddy_actions.pages_of_order),),
+        ),
+        Action(
+            "allocate_bytes",
+            "Allocate bytes",
+            run=buddy_actions.allocate_bytes,
+            code=lambda session, size: f"m.alloc_pages({buddy_yours.order_for(session.machine, size)})  # {size} bytes",
+            params=(
+                IntParam("size", "Bytes", 1, high=lambda session: session.machine.page_size << session.machine.max_order, default=5000),
+            ),
         ),
         Action(
             "split",
             "Split",
-            run=_split,
-            code=lambda session, cell: f"m.split_page({_block(session, cell).start})",
+            run=buddy_actions.split,
+            code=lambda session, cell: f"m.split_page({buddy_actions.selected_block(session, cell).start})",
             params=(CellParam(),),
-            enabled=_can_split,
+            enabled=buddy_actions.can_split,
         ),
         Action(
             "free",
             "Free",
-            run=_free,
-            code=lambda session, cell: f"m.free_pages({_block(session, cell).start})",
+            run=buddy_actions.free,
+            code=lambda session, cell: f"m.free_pages({buddy_actions.selected_block(session, cell).start})",
             params=(CellParam(),),
-            enabled=_can_free,
+            enabled=buddy_actions.can_free,
+        ),
+        Action(
+            "fill",
+            "Fill",
+            run=buddy_actions.fill,
+            code=lambda _session, order: f"while m.alloc_pages({order}) is not None:\n    pass",
+            params=(
+                IntParam("order", "Fill order", 0, high=lambda session: session.machine.max_order, words=buddy_actions.pages_of_order),
+            ),
+        ),
+        Action(
+            "free_all",
+            "Free all",
+            run=buddy_actions.free_all,
+            code=lambda session: (
+                f"from memlab.labs.buddy_actions import allocated\n\nfor pfn in allocated(m, {session.setup.arena}):\n    m.free_pages(pfn)"
+            ),
+            enabled=buddy_actions.can_free_all,
+        ),
+        Action(
+            "storm",
+            "Storm",
+            run=buddy_actions.stormed,
+            code=lambda session, seed, steps: (
+                f"from memlab.labs.buddy_actions import storm\n\nstorm(m, {session.setup.arena}, seed={seed}, steps={steps})"
+            ),
+            params=(
+                IntParam("seed", "Seed", 0, high=lambda _session: 9999, default=1),
+                IntParam("steps", "Steps", values=(5, 10, 20, 50, 100), words=lambda _session, n: f"{n} steps", default=20),
+            ),
         ),
     ),
     figure=_figure,
@@ -248,5 +193,9 @@ BUDDY_LAB = Lab(
         ("allocate", {"order": 2}),
         ("split", {"cell": f"page-{2 * _PAGES + 4}"}),
         ("free", {"cell": f"page-{2 * _PAGES}"}),
+        ("fill", {"order": 0}),
+        ("free_all", {}),
     ),
+    yours=buddy_yours.NAMES,
+    says=_says,
 )

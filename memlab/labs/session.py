@@ -1,21 +1,25 @@
 """Session: what all views of one machine share -- how it was set up, the steps done, one undo and redo, and who is told of changes.
 
-Used by LabView and by tests.  The machine knows nothing of it.  Imports the core and action; never widgets, and IPython only if it runs already.
+Used by LabView and by tests.  The machine knows nothing of it.  Imports the core, action and state; never widgets, and IPython only if it
+runs already.
 
     position           0        1        2        3
     RAM                start    |        |        |        a snapshot after each step; undo and redo move between them
-    steps                 step 0   step 1   step 2         an action's sentence and code, or "changed by code"
+    steps                 step 0   step 1   step 2         an action, its parameters, sentence and code; or "changed by code"
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from reprlib import repr as short
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from ..machine import Machine
 from ..ram import KernelBug, Snapshot
+from ..recording import Recording
+from . import state
 from .action import Action, Done, Refused
 
 MOST_STEPS = 500  # that undo can take back
@@ -26,18 +30,26 @@ _sessions: WeakValueDictionary[int, Session] = WeakValueDictionary()  # by id(ma
 
 
 class Setup(NamedTuple):
-    """A machine that is ready for a lab: the pages that the lab is about, and Python that makes an equal machine ``m``."""
+    """A machine that is ready for a lab: the pages that the lab is about, and Python that makes an equal machine ``m``.
+
+    ``params``: those of the preset that made it, None for a machine of one's own.  ``lab``: the lab whose preset that was (Lab.setup fills it in).
+    """
 
     machine: Machine
     arena: range
     code: str
+    params: dict[str, Any] | None = None
+    lab: str = ""
 
 
 class Step(NamedTuple):
-    """One step of the history."""
+    """One step of the history.  ``action`` is None for what code did; ``recording`` is how it went on inside, if that was recorded."""
 
     sentence: str
     code: str
+    action: Action | None = None
+    params: Mapping[str, Any] = {}
+    recording: Recording | None = None
 
 
 class Session:
@@ -45,6 +57,7 @@ class Session:
 
     def __init__(self, setup: Setup) -> None:
         self.setup, self.machine = setup, setup.machine
+        self.began = self.machine.stats  # the counters at the start
         self.steps: list[Step] = []
         self.position = 0
         self._states: list[Snapshot | None] = [self.machine.snapshot()]  # after 0, 1, 2, ... steps; None once forgotten
@@ -62,7 +75,7 @@ class Session:
         return session
 
     def run(self, action: Action, /, **params: object) -> Done:
-        """Do an action: one step of the history, unless RAM is the same after it.  What had been undone is dropped.
+        """Do an action: one step of the history, unless RAM is the same after it and nothing was recorded.  What had been undone is dropped.
 
         Refused, with RAM untouched, when a parameter is no good or the action cannot be done now.  Whatever else is raised: RAM is as before.
         """
@@ -78,8 +91,8 @@ class Session:
             self.machine.restore(before)
             raise
         after = self.machine.snapshot()
-        if after != before:
-            self._append(Step(done.sentence, code), after)
+        if after != before or done.recording is not None:  # what was made and unmade again is worth a look inside
+            self._append(Step(done.sentence, code, action, values, done.recording), after)
             self._tell()
         return done
 
@@ -108,6 +121,35 @@ class Session:
         self._go(0)
         return f"Undid all {taken} steps; Redo does them again." if taken > 1 else "Undid the one step; Redo does it again."
 
+    def go(self, position: object) -> str:
+        """Go to a position of the history; returns a sentence.  Refused if there is none such, or if it was forgotten."""
+        self._look()
+        if not isinstance(position, int) or isinstance(position, bool) or not 0 <= position <= len(self.steps):
+            raise Refused(f"A position of the history is a whole number from 0 to {len(self.steps)}, not {short(position)}.")
+        if position != self.position:
+            self._go(position)
+        if not position:
+            return f"The start, before the first of {len(self.steps)} steps."
+        return f"After step {position} of {len(self.steps)}: {self.steps[position - 1].sentence}"
+
+    def repeat(self, steps: Iterable[tuple[Action, Mapping[str, Any]]]) -> None:
+        """Go to the start and do other steps than those of the history, which they replace.  Whatever is raised: RAM and history are as before."""
+        self._look()
+        before = list(self.steps), list(self._states), self.position
+        told, self._told = self._told, []
+        try:
+            self._go(0)
+            for action, params in steps:
+                self.run(action, **params)
+            self.steps, self._states = self.steps[: self.position], self._states[: self.position + 1]
+        except BaseException:
+            self.steps, self._states, self.position = before
+            self.machine.restore(before[1][before[2]])
+            raise
+        finally:
+            self._told = told
+        self._tell()
+
     def notice(self) -> bool:
         """Compare RAM with the history; if code outside the labs changed it, that becomes a step.  Says whether it did."""
         position = self.position
@@ -117,6 +159,14 @@ class Session:
     def code(self) -> str:
         """Return Python that makes a machine ``m`` with equal RAM: the set-up, then each step so far."""
         return "\n".join([self.setup.code, *(step.code for step in self.steps[: self.position])])
+
+    def state_code(self) -> str:
+        """Return the set-up and the steps so far as one line of text, which open_lab and the labs take; Refused with the reason if it cannot be."""
+        return state.encode(self)
+
+    def recording(self) -> Recording | None:
+        """Return how the step that led to this position went on inside, if that was recorded."""
+        return self.steps[self.position - 1].recording if self.position else None
 
     def subscribe(self, told: Callable[[], None]) -> None:
         """Have a function called after each change of RAM or of the position."""
@@ -148,11 +198,12 @@ class Session:
         most = max(2, min(MOST_STEPS, MOST_BYTES // (len(kernel) + len(mem_map) + len(pages) * self.machine.page_size)))
         for i in range(1, len(self._states) - most):  # the start is kept, for Reset
             self._states[i] = None
+            self.steps[i - 1] = self.steps[i - 1]._replace(recording=None)
 
     def _go(self, position: int) -> None:
         state = self._states[position]
         if state is None:
-            raise Refused("The step before was too long ago and is forgotten; Reset goes back to the start.")
+            raise Refused("That step was too long ago and is forgotten; Reset goes back to the start.")
         self.machine.restore(state)
         self.position = position
         self._tell()

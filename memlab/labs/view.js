@@ -2,6 +2,7 @@
 // It knows no lab.  Nothing here is loaded from elsewhere.
 
 const SVG = "http://www.w3.org/2000/svg";
+const PANEL = 1000; // a panel's columns begin at a multiple of it
 let views = 0;
 
 function make(tag, attributes = {}, ...children) {
@@ -21,6 +22,7 @@ function render({ model, el }) {
   const prefix = `memlab-${++views}`; // two views on a page must not share ids
   const pending = new Set();
   const cells = new Map(); // id -> [label, row, column]
+  const fragments = new Map(); // id -> its <g>
   let reasons = {}; // name -> why it cannot be done now
   let active = null; // the cell that arrow keys have reached
   let selected = null;
@@ -29,6 +31,7 @@ function render({ model, el }) {
   const send = (action, params = {}) => {
     pending.add(++sequence);
     model.send({ action, params, sequence });
+    return sequence;
   };
 
   // -- what stands there from the beginning
@@ -37,12 +40,10 @@ function render({ model, el }) {
   const reason = make("span");
   const alertUndo = make("button", { type: "button" }, "Undo");
   const alert = make("div", { role: "alert", class: "memlab-alert" });
-  const svg = makeSvg("svg", { role: "presentation" });
   const overlay = makeSvg("g");
-  svg.append(overlay);
-  const hint = make("p", { id: `${prefix}-hint`, class: "memlab-hint" }, "Click a page, or use the arrow keys and Enter.");
-  const host = make("div", { class: "memlab-host", tabindex: "0", role: "application", "aria-describedby": hint.id });
-  host.append(svg);
+  const panels = make("div", { class: "ml-panels" });
+  const hint = make("p", { id: `${prefix}-hint`, class: "memlab-hint" }, "Click in the picture, or use the arrow keys and Enter.");
+  const host = make("div", { class: "memlab-host", tabindex: "0", role: "application", "aria-describedby": hint.id }, panels);
   const legend = make("ul", { class: "ml-legend", "aria-label": "Legend" });
   const details = make("dl", { class: "memlab-details" });
   const code = make("pre", { class: "memlab-code", tabindex: "0", role: "region", "aria-label": "Python code of the steps so far", hidden: "" });
@@ -67,63 +68,86 @@ function render({ model, el }) {
     return node;
   };
 
+  const controls = new Map(); // action -> its parameters' controls
   const actions = make("div", { role: "toolbar", "aria-label": "Actions", class: "memlab-toolbar" });
   for (const { name, label, params } of model.get("actions")) {
-    const group = make("span", { class: "memlab-action" });
-    const values = params.map((param) => {
-      const [node, value] = control(param);
-      group.append(node);
-      return [param.name, value];
-    });
-    group.append(button(name, label, () => send(name, Object.fromEntries(values.map(([key, value]) => [key, value()])))));
+    const group = make("span", { class: params.length ? "memlab-action memlab-with" : "memlab-action" });
+    const own = params.map(control);
+    controls.set(name, own);
+    group.append(...own.map(({ node }) => node), button(name, label, () => send(name, Object.fromEntries(own.map(({ name: key, value }) => [key, value()])))));
     actions.append(group);
   }
-  const steps = make("span", { class: "memlab-action" });
-  for (const name of ["Undo", "Redo", "Reset"]) steps.append(button(name.toLowerCase(), name, () => send(name.toLowerCase())));
-  actions.append(steps);
+
+  const time = slider("Time", (at) => send("go", { position: at }));
+  const inside = slider("Inside this step", (at) => send("frame", { frame: at === Number(inside.range.max) ? null : at }));
+  inside.node.hidden = true;
+  const history = make("div", { role: "toolbar", "aria-label": "History", class: "memlab-toolbar" });
+  for (const name of ["Undo", "Redo", "Reset"]) history.append(button(name.toLowerCase(), name, () => send(name.toLowerCase())));
+  history.append(time.node, inside.node);
+
   const look = make("div", { role: "toolbar", "aria-label": "View", class: "memlab-toolbar memlab-look" });
   look.append(
     toggle("hexadecimal", "Hexadecimal", (on) => send("hexadecimal", { on })),
     toggle("large", "Large", (on) => root.classList.toggle("memlab-large", on)),
     toggle("code", "Show code", (on) => send("code", { on })),
+    toggle("state_code", "State code", (on) => send("state_code", { on })),
+    button("save_picture", "Save picture", () => send("save_picture")),
   );
+
+  const own = make("input", { type: "text", readonly: "", spellcheck: "false" });
+  own.addEventListener("focus", () => own.select());
+  const ownLabel = make("label", {}, "State code of this machine ", own);
+  const why = make("p", { class: "memlab-why" });
+  const pasted = make("input", { type: "text", autocomplete: "off", spellcheck: "false", placeholder: "memlab1…" });
+  const open = button("open", "Open", () => send("open", { code: pasted.value }));
+  pasted.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") open.click();
+  });
+  const states = make("div", { class: "memlab-states", hidden: "" }, ownLabel, why, make("label", {}, "Go to the state of a code ", pasted), open);
+
   const head = make("div", { class: "memlab-head" }, make("strong", {}, model.get("title")), look);
   const picture = make("div", { class: "memlab-picture-column" }, hint, host, legend);
   const body = make("div", { class: "memlab-body" }, picture, details);
-  const root = make("section", { class: "memlab-lab", "aria-label": model.get("title") }, head, actions, status, alert, body, code);
+  const root = make("section", { class: "memlab-lab", "aria-label": model.get("title") }, head, actions, history, states, status, alert, body, code);
 
   // -- the picture
-
-  const cellNode = (id) => svg.querySelector(`[data-cell="${CSS.escape(id)}"]`);
 
   function mark(id) {
     // An element of its own for each cell, so that a screen reader notices the move; it is drawn above everything.
     overlay.replaceChildren();
     active = cells.has(id) ? id : null;
-    const node = active && cellNode(active);
+    const node = active && host.querySelector(`[data-cell="${CSS.escape(id)}"]`);
     if (!node) {
       host.removeAttribute("aria-activedescendant");
       return;
     }
+    const svg = node.ownerSVGElement;
     const box = node.getBBox();
     const ring = makeSvg("g", { id: `${prefix}-${active}`, role: "img", "aria-label": cells.get(active)[0] + (active === selected ? ", selected" : "") });
     ring.append(makeSvg("rect", { class: "memlab-ring", x: box.x, y: box.y, width: box.width, height: box.height }));
     let transform = "";
-    for (let up = node.parentNode; up !== svg; up = up.parentNode) transform = `${up.getAttribute("transform") ?? ""} ${transform}`;
+    for (let up = node; up !== svg; up = up.parentNode) transform = `${up.getAttribute("transform") ?? ""} ${transform}`;
     ring.setAttribute("transform", transform);
     overlay.append(ring);
+    svg.append(overlay);
     host.setAttribute("aria-activedescendant", ring.id);
   }
 
   function neighbour(key) {
-    const here = cells.get(active);
+    const [, hereRow, hereColumn] = cells.get(active);
+    const herePanel = Math.floor(hereColumn / PANEL);
     const distance = ([, row, column]) => {
-      if (key === "ArrowLeft") return row === here[1] && column < here[2] ? here[2] - column : Infinity;
-      if (key === "ArrowRight") return row === here[1] && column > here[2] ? column - here[2] : Infinity;
-      if (key === "Home") return row === here[1] ? column : Infinity;
-      if (key === "End") return row === here[1] ? -column : Infinity;
-      const rows = key === "ArrowUp" ? here[1] - row : row - here[1];
-      return rows > 0 ? rows * 1e6 + Math.abs(column - here[2]) : Infinity;
+      const panel = Math.floor(column / PANEL) - herePanel;
+      if (key === "ArrowLeft" || key === "ArrowRight") {
+        const right = key === "ArrowRight" ? column - hereColumn : hereColumn - column;
+        if (right <= 0 || (panel === 0 && row !== hereRow)) return Infinity;
+        return right + (panel === 0 ? 0 : Math.abs(row - hereRow) * 1e6); // in another panel: the nearest row
+      }
+      if (panel !== 0) return Infinity;
+      if (key === "Home") return row === hereRow ? column : Infinity;
+      if (key === "End") return row === hereRow ? -column : Infinity;
+      const rows = key === "ArrowUp" ? hereRow - row : row - hereRow;
+      return rows > 0 ? rows * 1e6 + Math.abs(column - hereColumn) : Infinity;
     };
     let best = null;
     let least = Infinity;
@@ -147,10 +171,10 @@ function render({ model, el }) {
     }
   });
   host.addEventListener("click", (event) => {
-    const node = event.target.closest("[data-cell]");
-    if (!node) return;
-    mark(node.dataset.cell);
-    send("select", { cell: node.dataset.cell });
+    const id = event.target.closest("[data-cell]")?.dataset.cell;
+    if (!cells.has(id)) return;
+    mark(id);
+    send("select", { cell: id });
   });
 
   // JupyterLab's command mode must not see keys that are meant for the lab: "d d" would delete the cell.
@@ -162,44 +186,87 @@ function render({ model, el }) {
   // -- what Python answers
 
   function patch(news) {
-    for (const id of news.gone) fragment(id)?.remove();
-    for (const [id, text] of Object.entries(news.fragments)) {
-      let node = fragment(id);
-      if (!node) {
-        node = makeSvg("g", { "data-fragment": id });
-        svg.insertBefore(node, overlay);
-      }
-      node.innerHTML = text;
+    for (const id of news.gone) {
+      fragments.get(id)?.remove();
+      fragments.delete(id);
     }
-    for (const id of news.order ?? []) svg.insertBefore(fragment(id), overlay);
+    for (const [id, text] of Object.entries(news.fragments)) {
+      if (!fragments.has(id)) fragments.set(id, makeSvg("g", { "data-fragment": id }));
+      fragments.get(id).innerHTML = text;
+    }
     for (const id of news.gone_cells) cells.delete(id);
     for (const [id, cell] of Object.entries(news.cells)) cells.set(id, cell);
-    svg.setAttribute("viewBox", `0 0 ${news.size[0]} ${news.size[1]}`);
-    svg.style.setProperty("--ml-width", `${news.size[0]}px`);
-    host.setAttribute("aria-label", news.label);
-    legend.replaceChildren(...news.legend.map(([kind, letter, meaning]) => make("li", {}, make("span", { class: `ml-key ${kind}` }, letter), meaning)));
-    selected = news.selected;
-    details.replaceChildren(...news.details.flatMap(([name, words]) => [make("dt", {}, name), make("dd", {}, words)]));
-    reasons = news.disabled;
-    for (const [name, node] of buttons) {
-      node.setAttribute("aria-disabled", name in reasons);
-      node.title = reasons[name] ?? "";
-    }
-    buttons.get("hexadecimal").setAttribute("aria-pressed", news.hexadecimal);
-    buttons.get("code").setAttribute("aria-pressed", news.code !== null);
-    code.hidden = news.code === null;
-    code.textContent = news.code ?? "";
+    for (const [name, change] of Object.entries(changes)) if (name in news) change(news[name]);
     if (document.activeElement === host) mark(active ?? selected);
   }
 
-  const fragment = (id) => svg.querySelector(`:scope > [data-fragment="${CSS.escape(id)}"]`);
+  const changes = {
+    panels(list) {
+      while (panels.children.length > list.length) panels.lastChild.remove();
+      while (panels.children.length < list.length) panels.append(makeSvg("svg", { role: "presentation" }));
+      list.forEach(([width, height, ids], i) => {
+        const svg = panels.children[i];
+        svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+        svg.style.setProperty("--ml-width", `${width}px`);
+        const nodes = ids.map((id) => fragments.get(id));
+        if (nodes.some((node, n) => node !== svg.children[n])) svg.append(...nodes); // moves what is there already
+      });
+      root.classList.toggle("memlab-wide", list.length > 1);
+    },
+    label: (label) => host.setAttribute("aria-label", label),
+    legend: (keys) =>
+      legend.replaceChildren(...keys.map(([kind, letter, meaning]) => make("li", {}, make("span", { class: `ml-key ${kind}` }, letter), meaning))),
+    selected: (id) => {
+      selected = id;
+    },
+    details: (list) => details.replaceChildren(...list.flatMap(([name, words]) => [make("dt", {}, name), make("dd", {}, words)])),
+    hexadecimal: (on) => buttons.get("hexadecimal").setAttribute("aria-pressed", on),
+    disabled(now) {
+      reasons = now;
+      for (const [name, node] of buttons) {
+        node.setAttribute("aria-disabled", name in reasons);
+        node.title = reasons[name] ?? "";
+      }
+    },
+    controls(list) {
+      for (const [name, params] of Object.entries(list)) {
+        const own = controls.get(name);
+        params.forEach((param, i) => {
+          if (own[i].kind === param.kind) return own[i].update(param);
+          const old = own[i].node;
+          own[i] = control(param); // a range that became so long, or short, that it is drawn otherwise
+          old.replaceWith(own[i].node);
+        });
+      }
+    },
+    history: ([at, last]) => time.show(at, last, `step ${at} of ${last}`),
+    inside(now) {
+      inside.node.hidden = now === null;
+      if (now) inside.show(now[0] ?? now[1], now[1], now[2]);
+    },
+    code(text) {
+      buttons.get("code").setAttribute("aria-pressed", text !== null);
+      code.hidden = text === null;
+      code.textContent = text ?? "";
+    },
+    state_code(now) {
+      buttons.get("state_code").setAttribute("aria-pressed", now !== null);
+      states.hidden = now === null;
+      own.value = now?.[0] ?? "";
+      ownLabel.hidden = !own.value;
+      why.textContent = now?.[1] ?? "";
+    },
+  };
 
   function receive(answer) {
     if (answer.fragments) patch(answer);
+    time.answered(answer.sequence);
+    inside.answered(answer.sequence);
     if (!pending.delete(answer.sequence)) {
       if (status.textContent.startsWith("Waiting")) status.textContent = "";
       return; // another view's doing: the picture follows, but only the view that acted speaks
     }
+    if (answer.file) download(answer.name, answer.file);
     if (answer.alert) {
       reason.textContent = answer.alert;
       if (!reason.isConnected) alert.append(reason, alertUndo);
@@ -208,27 +275,98 @@ function render({ model, el }) {
     else if (status.textContent.startsWith("Waiting")) status.textContent = "Ready.";
   }
 
-  model.on("msg:custom", receive);
+  let last = Promise.resolve(); // long answers come compressed; all are taken in the order in which they came
+  const arrived = (answer, buffers) => {
+    last = last.then(async () => receive(buffers?.length ? await unpacked(buffers[0]) : answer)).catch(console.error);
+  };
+  model.on("msg:custom", arrived);
   el.append(root);
   send("show");
-  return () => model.off("msg:custom", receive);
+  return () => model.off("msg:custom", arrived);
 }
 
-// Returns [node, function that returns the value] for a parameter that Python described.
+function unpacked(buffer) {
+  const stream = new Blob([buffer]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).json();
+}
+
+function download(name, text) {
+  const url = URL.createObjectURL(new Blob([text], { type: "image/svg+xml" }));
+  make("a", { href: url, download: name }).click();
+  URL.revokeObjectURL(url);
+}
+
+// Returns {node, range, show(at, last, words), answered(sequence)}: a slider over moments, whose moves are sent one at a time.
+function slider(label, move) {
+  const range = make("input", { type: "range", min: 0, max: 0, value: 0, step: 1 });
+  const output = make("span", { class: "memlab-moment", "aria-hidden": "true" }); // the slider itself tells a screen reader
+  let sent = null; // the message that no answer came to
+  let wanted = null;
+  range.addEventListener("input", () => {
+    wanted = Number(range.value);
+    if (sent === null) [sent, wanted] = [move(wanted), null];
+  });
+  return {
+    node: make("label", { class: "memlab-slider" }, `${label} `, range, output),
+    range,
+    show(at, most, words) {
+      range.max = most;
+      if (wanted === null) range.value = at;
+      output.textContent = words;
+      range.setAttribute("aria-valuetext", words);
+      range.disabled = most === 0;
+    },
+    answered(sequence) {
+      if (sent === null || sequence !== sent) return;
+      sent = null;
+      if (wanted !== null) [sent, wanted] = [move(wanted), null];
+    },
+  };
+}
+
+// Returns {kind, name, node, value(), update(param)} for a parameter that Python described; update keeps what is chosen where it can.
 function control(param) {
-  if (param.kind === "choice") {
-    const select = make("select", {}, ...param.choices.map((text) => make("option", { value: text }, text)));
-    return [make("label", {}, `${param.label} `, select), () => select.value];
+  const { kind, name, label } = param;
+  if (kind === "choice") {
+    const select = make("select");
+    const update = ({ choices }) => {
+      const chosen = select.value;
+      select.replaceChildren(...choices.map((text) => make("option", { value: text }, text)));
+      if (choices.includes(chosen)) select.value = chosen;
+    };
+    update(param);
+    return { kind, name, node: make("label", {}, `${label} `, select), value: () => select.value, update };
   }
-  const range = make("input", { type: "range", min: param.low, max: param.low + param.words.length - 1, step: 1, value: param.low });
+  if (kind === "text") {
+    const field = make("input", { type: "text", maxlength: param.most, size: Math.min(param.most, 20), title: param.words, spellcheck: "false" });
+    field.value = param.value;
+    return { kind, name, node: make("label", {}, `${label} `, field), value: () => field.value, update: () => {} };
+  }
+  if (kind === "number") {
+    const field = make("input", { type: "number", step: 1, value: param.value });
+    const update = ({ low, high }) => Object.assign(field, { min: low, max: high });
+    update(param);
+    return { kind, name, node: make("label", {}, `${label} `, field), value: () => field.valueAsNumber, update };
+  }
+  const range = make("input", { type: "range", min: 0, step: 1 });
   const output = make("span", { class: "memlab-value", "aria-hidden": "true" }); // the slider itself tells a screen reader
+  let { values, words } = param;
   const say = () => {
-    output.textContent = param.words[range.value - param.low];
+    output.textContent = words[range.value] ?? "";
     range.setAttribute("aria-valuetext", output.textContent);
   };
+  const update = (now) => {
+    const chosen = values[range.value];
+    ({ values, words } = now);
+    range.max = Math.max(values.length - 1, 0);
+    range.value = Math.max(values.indexOf(values.includes(chosen) ? chosen : now.value), 0);
+    say();
+  };
+  range.max = Math.max(values.length - 1, 0);
+  range.value = Math.max(values.indexOf(param.value), 0);
   range.addEventListener("input", say);
   say();
-  return [make("label", {}, `${param.label} `, range, output), () => Number(range.value)];
+  return { kind, name, node: make("label", {}, `${label} `, range, output), value: () => values[range.value] ?? null, update };
 }
 
 export default { render };

@@ -1,6 +1,6 @@
 """LabView: a lab on the screen.  The only custom widget of memlab: it serves every Lab and knows none.
 
-Used by buddy_lab and its kin.  Imports the core, figures and the rest of labs; needs anywidget.  The browser's half is view.js.
+Used by buddy_lab and its kin, and by open_lab.  Imports the core, figures and the rest of labs; needs anywidget.  The browser's half is view.js.
 
 Messages from the browser are {action, params, sequence}.  Each is answered with what changed in the picture, the sentence to say, and the
 sequence number, by which a browser knows that the answer is its own.  Nothing that a message says is trusted.
@@ -8,22 +8,48 @@ sequence number, by which a browser knows that the answer is its own.  Nothing t
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from html import escape
 from pathlib import Path
 from reprlib import repr as short
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import anywidget
 import traitlets
 
 from ..figures import Picture
 from ..figures.picture import CSS
-from .action import Refused
+from . import state
+from .action import Action, Refused
 from .lab import VIEW_ACTIONS, Lab, Look
 from .session import Session
 
 _HERE = Path(__file__).parent
+_LONG: Final = 16 << 10  # characters of an answer from which on it is sent compressed
+_WANTED: Final[dict[str, tuple[str, ...]]] = {  # the parameters of what every lab has
+    **dict.fromkeys(("hexadecimal", "code", "state_code"), ("on",)),
+    "select": ("cell",),
+    "open": ("code",),
+    "go": ("position",),
+    "frame": ("frame",),
+}
+
+
+def open_lab(code: str) -> LabView:
+    """Open the lab of a state code, in the state that the code tells of.  ValueError with one sentence for any text that is no good code."""
+    try:
+        told = state.decode(code)
+        setup = told.lab.setup(**told.setup)
+        session = Session.of(setup.machine, setup)
+        state.replay(session, told)
+    except Exception as error:  # whatever a code makes actions raise, the learner gets a sentence
+        raise ValueError(str(error) if isinstance(error, Refused) else f"This state code cannot be done: {error}.") from None
+    return LabView(told.lab, session)
 
 
 class LabView(anywidget.AnyWidget):
@@ -37,29 +63,38 @@ class LabView(anywidget.AnyWidget):
     title = traitlets.Unicode().tag(sync=True)
     actions: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
 
-    def __init__(self, lab: Lab, session: Session) -> None:
+    def __init__(self, lab: Lab, session: Session, yours: Mapping[str, Callable[..., Any]] | None = None) -> None:
         self.lab, self.session, self.machine = lab, session, session.machine
-        self.look = Look(session.setup.arena)
-        self._with_code = False
+        mine = MappingProxyType(_checked_yours(lab, yours or {}))
+        self.look = Look(session.setup.arena, recording=session.recording(), yours=mine, began=session.began)
+        self._with_code = self._with_state_code = False
         self._acting = False
-        self._sent: dict[str, Any] = {"fragments": {}, "cells": {}}
-        controls = [{"name": a.name, "label": a.label, "params": [c for p in a.params if (c := p.control(session))]} for a in lab.actions]
-        super().__init__(title=lab.title, actions=controls)
+        self._forget()
+        super().__init__(title=lab.title, actions=[{"name": a.name, "label": a.label, "params": p} for a, p in self._controls()])
         session.subscribe(self._changed)
         self.on_msg(lambda _widget, content, _buffers: self._receive(content))
 
     def picture(self) -> Picture:
         """Return the picture as this view shows it now."""
-        return self.lab.figure(self.machine, self.look)
+        with self._frame():
+            return self.lab.figure(self.machine, self.look)
+
+    @property
+    def state_code(self) -> str:
+        """The machine's set-up and the steps done so far as one line of text, for open_lab; Refused with the reason if that cannot be."""
+        return self.session.state_code()
 
     def static_html(self) -> str:
         """Return the demo steps on a machine of their own as HTML: before them and after each, a picture and a sentence."""
         session = Session(self.lab.preset())
-        look = Look(session.setup.arena)
+        look = Look(session.setup.arena, began=session.began)
         frames = [("The machine at the start.", self.lab.figure(session.machine, look))]
-        for name, params in self.lab.demo:
+        for name, params, *marks in self.lab.demo:
             done = session.run(self.lab.action(name), **params)
-            look = look._replace(cell=done.cell or look.cell)
+            look = look._replace(cell=done.cell or look.cell, recording=session.recording(), asked=params)
+            for k in marks[0] if marks and look.recording else ():
+                with look.recording.at(k):
+                    frames.append((look.recording.marks[k], self.lab.figure(session.machine, look._replace(frame=k))))
             frames.append((done.sentence, self.lab.figure(session.machine, look)))
         parts = [f'<div class="fragment"><p>{escape(sentence)}</p>{picture.html()}</div>' for sentence, picture in frames]
         return f'<section class="memlab-static" aria-label="{escape(self.lab.title)}">{"".join(parts)}</section>'
@@ -86,7 +121,7 @@ class LabView(anywidget.AnyWidget):
         self._acting = True
         try:
             action, params, sequence = _parse(content)
-            answer = {"status": self._do(action, params)}
+            answer = self._do(action, params)
         except Refused as refused:
             answer = {"status": str(refused), "refused": True}
         except Exception as error:  # noqa: BLE001  # whatever an action raises, the learner gets a sentence and RAM as it was
@@ -97,26 +132,39 @@ class LabView(anywidget.AnyWidget):
             self._acting = False
         self._answer(sequence=sequence, **answer)
 
-    def _do(self, name: str, params: dict[str, object]) -> str:
-        """Do what a message asks; returns the sentence to say, "" for none.  Refused with a sentence."""
+    def _do(self, name: str, params: dict[str, object]) -> dict[str, object]:
+        """Do what a message asks; returns what to answer: the sentence to say, "" for none, and perhaps more.  Refused with a sentence."""
         if name not in VIEW_ACTIONS:
-            return self._run(name, params)
-        wanted = {"select": {"cell"}, "hexadecimal": {"on"}, "code": {"on"}}.get(name, set())
-        if params.keys() != wanted:
+            return {"status": self._run(name, params)}
+        wanted = _WANTED.get(name, ())
+        if params.keys() != set(wanted):
             raise Refused(f"{name} takes {' and '.join(wanted) or 'no parameters'}, not {short(sorted(map(str, params)))}.")
+        value = params[wanted[0]] if wanted else None
+        if wanted == ("on",) and not isinstance(value, bool):
+            raise Refused(f"{name} is on or off, True or False, not {short(value)}.")
         if name == "select":
-            return self._select(params["cell"])
-        if "on" in params and not isinstance(params["on"], bool):
-            raise Refused(f"{name} is on or off, True or False, not {short(params['on'])}.")
-        if name == "show":
-            self._sent = {"fragments": {}, "cells": {}}
+            return {"status": self._select(value)}
+        if name == "save_picture":
+            return {"file": self.picture().svg(), "name": f"{self.lab.name}_lab.svg", "status": "The picture is saved as an SVG file."}
+        if name == "open":
+            return {"status": self._open(value)}
+        if name == "go":
+            words = self.session.go(value)
+            self.look = self.look._replace(frame=None)
+            return {"status": words}
+        if name == "frame":
+            self._show_frame(value)
+        elif name == "show":
+            self._forget()
         elif name == "hexadecimal":
-            self.look = self.look._replace(hexadecimal=bool(params["on"]))
+            self.look = self.look._replace(hexadecimal=bool(value))
         elif name == "code":
-            self._with_code = bool(params["on"])
+            self._with_code = bool(value)
+        elif name == "state_code":
+            self._with_state_code = bool(value)
         else:
-            return str(getattr(self.session, name)())
-        return ""
+            return {"status": str(getattr(self.session, name)())}
+        return {"status": ""}
 
     def _run(self, name: str, params: dict[str, object]) -> str:
         try:
@@ -127,51 +175,115 @@ class LabView(anywidget.AnyWidget):
             raise Refused("The selected cell is chosen in the picture; a message cannot name another.")
         if any(p.name == "cell" for p in action.params):
             params = {**params, "cell": self.look.cell}
+        said = self.lab.says(self.machine, self.look, name, params) if self.look.yours else ""
         done = self.session.run(action, **params)
-        if done.cell is not None:
-            self.look = self.look._replace(cell=done.cell)
-        return done.sentence
+        self.look = self.look._replace(cell=self.look.cell if done.cell is None else done.cell, frame=None, asked=params)
+        if not said and done.cell is not None and self.look.yours:
+            said = self.lab.says(self.machine, self.look, "select", {})
+        return f"{done.sentence} {said}".strip()
 
     def _select(self, cell: object) -> str:
-        found = next((c for c in self.picture().cells if c.id == cell), None)
-        if found is None:
+        if not self._cells:  # nothing was sent yet
+            self._cells = {c.id: list(c[1:]) for c in self.picture().cells}
+        if not isinstance(cell, str) or cell not in self._cells:
             raise Refused(f"The picture has no cell {short(cell)}.")
-        self.look = self.look._replace(cell=found.id)
-        return f"Selected {found.label}."
+        self.look = self.look._replace(cell=cell)
+        said = self.lab.says(self.machine, self.look, "select", {}) if self.look.yours else ""
+        return f"Selected {self._cells[cell][0]}. {said}".strip()
+
+    def _show_frame(self, frame: object) -> None:
+        recording = self.session.recording()
+        if recording is None:
+            raise Refused("The last step was not recorded, so there is nothing inside it to look at.")
+        if frame is not None and (not isinstance(frame, int) or isinstance(frame, bool) or not 0 <= frame < len(recording)):
+            raise Refused(f"Inside this step are moments 0 to {len(recording) - 1}, not {short(frame)}.")
+        before, self.look = self.look, self.look._replace(frame=frame, recording=recording)
+        try:
+            with self._frame():
+                pass
+        except ValueError as error:
+            self.look = before
+            raise Refused(f"{error}.") from None
+
+    def _open(self, code: object) -> str:
+        told, mine = state.decode(code), self.session.setup
+        if (told.lab.name, told.setup) != (mine.lab, mine.params):
+            raise Refused(f'This state code begins with another machine than this lab\'s; in a cell of its own, open_lab("{code}") opens it.')
+        state.replay(self.session, told)
+        return f"Opened the state code: {len(self.session.steps)} steps from the start, which Undo takes back one by one."
 
     def _changed(self) -> None:
         """Follow a change that another view, or code, made: the picture changes, and nothing is said."""
         if not self._acting:
             self._answer(sequence=None)
 
+    # -- answers
+
+    def _forget(self) -> None:
+        """Forget what was sent: the next answer says everything."""
+        self._fragments: dict[str, str] = {}
+        self._cells: dict[str, list[Any]] = {}
+        self._said: dict[str, Any] = {}
+
+    def _frame(self) -> Any:
+        """Return a with block in which RAM is as the view shows it."""
+        look = self.look
+        return look.recording.at(look.frame) if look.recording is not None and look.frame is not None else nullcontext()
+
     def _answer(self, **answer: object) -> None:
+        recording = self.session.recording()
+        if recording is not self.look.recording:
+            self.look = self.look._replace(recording=recording, frame=None)
         try:
             answer |= self._news()
         except Exception as error:  # noqa: BLE001  # a damaged machine may have no picture; the lab must still say so and take Undo
             answer["alert"] = f"The picture cannot be drawn ({type(error).__name__}: {error}). Undo takes back the last step."
-        self.send(answer)
+        text = json.dumps(answer)
+        if len(text) < _LONG:
+            self.send(answer)
+        else:
+            self.send({}, [gzip.compress(text.encode(), 1)])
 
     def _news(self) -> dict[str, Any]:
-        """Return what a browser does not know yet: changed fragments and cells, and the small rest."""
-        picture, sent = self.picture(), self._sent
-        cells = {c.id: [c.label, c.row, c.column] for c in picture.cells}
+        """Return what a browser does not know yet: fragments and cells by id, and of all the rest what is not as it was said last."""
+        s = self.session
+        with self._frame():
+            picture = self.lab.figure(self.machine, self.look)
+            details = self.lab.details(self.machine, self.look)
+        fragments, cells = picture.fragments, {c.id: [c.label, c.row, c.column] for c in picture.cells}
         news = {
-            "fragments": {k: v for k, v in picture.fragments.items() if sent["fragments"].get(k) != v},
-            "cells": {k: v for k, v in cells.items() if sent["cells"].get(k) != v},
-            "gone": [k for k in sent["fragments"] if k not in picture.fragments],
-            "gone_cells": [k for k in sent["cells"] if k not in cells],
-            "order": list(picture.fragments) if list(picture.fragments) != list(sent["fragments"]) else None,
-            "size": [picture.width, picture.height],
+            "fragments": {k: v for k, v in fragments.items() if self._fragments.get(k) != v},
+            "cells": {k: v for k, v in cells.items() if self._cells.get(k) != v},
+            "gone": [k for k in self._fragments if k not in fragments],
+            "gone_cells": [k for k in self._cells if k not in cells],
+        }
+        rest = {
+            "panels": [[p.width, p.height, list(p.fragments)] for p in picture.parts],
             "label": picture.label,
             "legend": [list(key) for key in picture.legend],
             "selected": self.look.cell,
-            "details": self.lab.details(self.machine, self.look),
+            "details": [list(pair) for pair in details],
             "hexadecimal": self.look.hexadecimal,
             "disabled": self._reasons(),
-            "code": self.session.code() if self._with_code else None,
+            "controls": {a.name: params for a, params in self._controls()},
+            "history": [s.position, len(s.steps)],
+            "inside": self._inside(),
+            "code": s.code() if self._with_code else None,
+            "state_code": self._state_code_or_reason() if self._with_state_code else None,
         }
-        self._sent = {"fragments": dict(picture.fragments), "cells": cells}
+        news |= {k: v for k, v in rest.items() if k not in self._said or self._said[k] != v}
+        self._fragments, self._cells, self._said = dict(fragments), cells, rest
         return news
+
+    def _inside(self) -> list[Any] | None:
+        """Return what the slider inside a step shows: the moment, how many there are, and words; None for a step that was not recorded."""
+        recording, k = self.look.recording, self.look.frame
+        if recording is None or not len(recording):
+            return None
+        return [k, len(recording), recording.marks[k] if k is not None else "The end of the step."]
+
+    def _controls(self) -> list[tuple[Action, list[dict[str, Any]]]]:
+        return [(a, [c for p in a.params if (c := p.control(self.session))]) for a in self.lab.actions]
 
     def _reasons(self) -> dict[str, str]:
         """Return {name: why it cannot be done now} of all actions for which that is so."""
@@ -180,6 +292,23 @@ class LabView(anywidget.AnyWidget):
         reasons["undo"] = reasons["reset"] = None if s.position else "There is nothing to undo."
         reasons["redo"] = None if s.position < len(s.steps) else "There is nothing to redo."
         return {name: reason for name, reason in reasons.items() if reason}
+
+    def _state_code_or_reason(self) -> list[str]:
+        """Return the state code and "", or "" and the reason why there is none."""
+        try:
+            return [self.session.state_code(), ""]
+        except Refused as refused:
+            return ["", str(refused)]
+
+
+def _checked_yours(lab: Lab, yours: Mapping[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
+    """Return the learner's functions; TypeError or ValueError if the lab does not take them."""
+    for name, function in yours.items():
+        if name not in lab.yours:
+            raise ValueError(f"the {lab.title} takes {', '.join(lab.yours) or 'no functions'} of yours, not {short(name)}")
+        if not callable(function):
+            raise TypeError(f"{name} is a function of yours, not {short(function)}")
+    return dict(yours)
 
 
 def _parse(content: object) -> tuple[str, dict[str, object], int]:

@@ -23,37 +23,23 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from chromium import FLAGS, find_chromium
 from playwright.sync_api import expect
 
 from memlab.workbook import make_copies
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
-# No sandbox: CI runs as root in a container. The rest keeps Chromium from calling home.
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 # Milliseconds to wait for anything: long, for a loaded machine. A test that passes never waits so long.
 PATIENCE = 60_000
 ERRORS = ", ".join(f".jp-RenderedText[data-mime-type='application/vnd.jupyter.{kind}']" for kind in ("error", "stderr"))
 
 
-def find_chromium():
-    """The Chromium to drive: $CHROMIUM, or the first one on the path; without any, the test fails."""
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
-    if not found or not shutil.which(found):
-        pytest.fail("The browser tests need Chromium: install it, or name one with CHROMIUM=/path/to/it.", pytrace=False)
-    return found
-
-
 @pytest.fixture(scope="session")
 def browser_type_launch_args(browser_type_launch_args):
-    return {**browser_type_launch_args, "executable_path": find_chromium(), "args": CHROMIUM_FLAGS}
+    try:
+        return {**browser_type_launch_args, "executable_path": find_chromium(), "args": FLAGS}
+    except LookupError as missing:
+        pytest.fail(str(missing), pytrace=False)
 
 
 @pytest.fixture(scope="session")

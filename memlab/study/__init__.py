@@ -1,0 +1,10 @@
+"""Studies of the design: what it does under pressure, and what other designs would do in its place.
+
+Used by chapters, labs and tests.  Standard library only; imports the core and nothing above it.
+"""
+
+from .radix_freelist import Block, RadixMachine
+from .radix_tree import Use
+from .side_by_side import Pair, SideBySide
+
+__all__ = ["Block", "Pair", "RadixMachine", "SideBySide", "Use"]
