@@ -226,4 +226,5 @@ def _triples(delta: array[int]) -> Iterator[tuple[int, int, int]]:
     return zip(words, words, words, strict=True)
 
 
-_CARRIERS: Final = frozenset({"_fill", "_count", "_zero", "write", "__set__", "list_del"})  # they write for whoever calls them
+# they write for whoever calls them
+_CARRIERS: Final = frozenset({"_fill", "_count", "_zero", "write", "__set__", "__setattr__", "init_list_head", "list_add_tail", "list_del"})

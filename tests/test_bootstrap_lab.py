@@ -179,7 +179,7 @@ def test_what_is_told_of_a_word_is_its_field_and_both_values():
         told = dict(BOOTSTRAP_LAB.details(m, Look(session.setup.arena, done.cell, False, k, r)))
     address = m.page_address(41)
     assert told["page 40, struct slab[1].virt"] == f"0 → {address:#x} (41+0x0)"
-    assert told["page 40, struct slab[1].inuse, objects, order, frozen, debug"] == "0 → 2 in use of 0, order 0"
+    assert told["page 40, struct slab[1].inuse, objects …"] == "0 → 2 in use of 0, order 0"
     k = step(r, "The mem_desc of page 41 now names a struct slab")
     with r.at(k):
         told = dict(BOOTSTRAP_LAB.details(m, Look(session.setup.arena, done.cell, False, k, r)))
@@ -216,7 +216,7 @@ def test_choosing_which_orders_are_free():
     assert session.machine.buddyinfo()[0, "Normal"] == [0, 1, 0, 1, 0, 0]
     assert "needed" in do(session, "take_block", order=1).sentence
     assert session.machine.buddyinfo()[0, "Normal"] == [0, 0, 0, 1, 0, 0]
-    with pytest.raises(Refused, match="Order is one of 3, not 1"):
+    with pytest.raises(Refused, match="Order to take is one of 3, not 1"):
         do(session, "take_block", order=1)
     do(session, "take_block", order=3)
     assert BOOTSTRAP_LAB.action("take_block").reason(session, None) == "No block is free; free one first."

@@ -580,7 +580,7 @@ def test_the_table_shows_each_chapter_and_saves_and_brings_in(home):
     panel = progress()
     table, unread = panel.content["blocks"]
     assert table["rows"] == [{"chapter": "97 Demo", "exercises": (("★", "done"),), "predictions": (1, 1), "drills": 1}]
-    assert unread["text"] == "1 line of progress.jsonl cannot be read, and is left as found."
+    assert unread["text"] == "Left as found in progress.jsonl, as they cannot be read: 1 line."
     sent = []
     panel.send = sent.append
     press(panel, "export")
@@ -590,7 +590,7 @@ def test_the_table_shows_each_chapter_and_saves_and_brings_in(home):
     assert panel.content["blocks"][0]["rows"][0]["drills"] == 0
     assert (
         press(panel, "import", sent[0]["download"]["text"] + "bad\n")[0]
-        == "3 new results brought in; 1 line could not be read and was left out."
+        == "3 new results brought in; left out, as they cannot be read: 1 line."
     )
     assert panel.content["blocks"][0]["rows"][0]["exercises"] == (("★", "done"),)
     assert press(panel, "import", "bad\n") == ("This is no file of progress: not one line of it is a result.", "wrong")

@@ -426,12 +426,12 @@ def test_fill_stops_where_the_next_page_would_come_from_elsewhere(session):
 
 
 @pytest.mark.parametrize("what", ["kmalloc(64)", "kmalloc(2048)", "folio_alloc(0)", "folio_alloc(2)", "pgtable_alloc()", "vmalloc(16384)"])
-@pytest.mark.parametrize("gfp", ["GFP_KERNEL", "GFP_ATOMIC"])
-def test_an_object_is_given_and_free_gives_it_back(session, what, gfp):
+@pytest.mark.parametrize("flags", ["GFP_KERNEL", "GFP_ATOMIC"])
+def test_an_object_is_given_and_free_gives_it_back(session, what, flags):
     m, before = session.machine, session.machine.free_pages_count
-    done = session.run(OBJECT, what=what, gfp=gfp)
+    done = session.run(OBJECT, what=what, flags=flags)
     took = before - m.free_pages_count
-    assert re.match(re.escape(f"{what} with {gfp} gave 0xffff8880"), done.sentence)
+    assert re.match(re.escape(f"{what} with {flags} gave 0xffff8880"), done.sentence)
     assert f"took {took} page" in done.sentence
     assert m.mem_desc(int(done.cell.split("-")[1])).type in (MemType.SLAB, MemType.FOLIO, MemType.PGTABLE, MemType.VMALLOC)
     session.run(FREE, cell=done.cell)
@@ -440,15 +440,15 @@ def test_an_object_is_given_and_free_gives_it_back(session, what, gfp):
 
 
 def test_a_second_small_object_needs_no_page(session):
-    session.run(OBJECT, what="kmalloc(64)", gfp="GFP_KERNEL")
-    assert session.run(OBJECT, what="kmalloc(64)", gfp="GFP_NOWAIT").sentence.endswith("a free object was at hand, no page was needed.")
+    session.run(OBJECT, what="kmalloc(64)", flags="GFP_KERNEL")
+    assert session.run(OBJECT, what="kmalloc(64)", flags="GFP_NOWAIT").sentence.endswith("a free object was at hand, no page was needed.")
 
 
 def test_an_object_that_cannot_be_had_leaves_all_as_it_was(session):
     m = session.machine
     exhausted(m)
     session.notice()
-    sentence = session.run(OBJECT, what="kmalloc(2048)", gfp="GFP_NOWAIT").sentence
+    sentence = session.run(OBJECT, what="kmalloc(2048)", flags="GFP_NOWAIT").sentence
     assert sentence.startswith(
         "kmalloc(2048) with GFP_NOWAIT returned None, and all that was made for it is unmade: DMA of node 0 has 7 pages free"
     )
@@ -460,7 +460,7 @@ def test_free_all_gives_back_what_was_taken_and_no_more(session):
     for order in (0, 3, 1):
         session.run(REQUEST, order=order, gfp="GFP_KERNEL", node=0)
     for what in ("kmalloc(64)", "folio_alloc(2)", "vmalloc(16384)", "pgtable_alloc()"):
-        session.run(OBJECT, what=what, gfp="GFP_KERNEL")
+        session.run(OBJECT, what=what, flags="GFP_KERNEL")
     assert session.run(FREE_ALL).sentence.startswith("Freed all with 7 calls: 20 pages came free")  # 1 + 8 + 2, 4, 4 and 1; slabs stay
     assert {m.mem_desc(pfn).type for pfn in range(m.nr_pages)} == {MemType.NONE, MemType.FREE, MemType.SLAB}
     m.check()
@@ -489,7 +489,7 @@ def test_what_cannot_be_freed_is_refused_with_the_reason(session, cell, reason):
 
 def test_what_was_made_before_the_failure_is_unmade_step_by_step(session):
     m = session.machine
-    session.run(OBJECT, what="vmalloc(16384)", gfp="GFP_KERNEL")  # so that the cache of struct vmalloc has its slab
+    session.run(OBJECT, what="vmalloc(16384)", flags="GFP_KERNEL")  # so that the cache of struct vmalloc has its slab
     ram, free = m.snapshot(), m.free_pages_count
     done = session.run(FAIL, at="alloc_pages", nth=4, what="vmalloc(16384)")
     assert done.sentence == (

@@ -4,7 +4,7 @@
     mem_desc of eight pages, and arrows to what they name
     page 2: its first bytes as struct buddy    and, beside it, the descriptor that the block had before
 
-Used by the Bootstrap lab and by hand: ``bootstrap_lab(m)``.  Imports the core, blocks, page_map and picture.
+Used by the Bootstrap lab and by hand: ``bootstrap_lab(m)``.  Imports the core and other figures.
 RAM may be in the middle of an operation: nothing here raises, or follows a link out of RAM.
 """
 
@@ -19,15 +19,16 @@ from ..memdesc import MemType
 from ..recording import Recording
 from ..structs import NR_CACHES, PAGE_STRUCT_BYTES, buddy, kmem_cache, slab
 from .blocks import KINDS, block_of, kind_of
+from .free_lists import free_lists
 from .page_map import page_map
-from .picture import Cell, Key, Picture, arrow, count, panels, rect, shown, text
+from .picture import Cell, Key, Picture, arrow, count, panels, rect, shown, stack, text
 from .slab_state import allocated, cache_at, live_caches, slabs_of
 
 _LEFT: Final = 92  # pixels for the names of the fields
 _WIDE: Final = 568  # pixels for a page's words
 _ROW: Final = 20
 _SLABS: Final = 3  # struct slabs of page 1 that are drawn in full
-_BUDDIES: Final = 3  # struct buddys of page 2
+_BUDDIES: Final = 3  # struct buddies of page 2
 _STRIP: Final = 8  # pages whose mem_desc is drawn
 _WORD: Final = (1 << 64) - 1
 
@@ -49,15 +50,17 @@ def bootstrap_lab(
     frame: int | None = None,
     cell: str | None = None,
 ) -> Picture:
-    """Draw the page ``pfn`` of kmem_cache_slab with the page that came with it, beside a map of ``pages``.
+    """Draw the page ``pfn`` of kmem_cache_slab with the page that came with it, beside a map of the pages and the free lists.
 
-    ``pfn``: None for the page that __alloc_slab would take now.  ``recording``, ``frame``: how the page came about, and the mark at which RAM is;
-    the words that the step wrote are marked.  ``cell``: the id of the selected cell.
+    ``pfn``: None for the page that __alloc_slab would take now.  ``pages``: of the map; all, unless given.  ``recording``, ``frame``: how the page
+    came about, and the mark at which RAM is; the words that the step wrote are marked.  ``cell``: the id of the selected cell.
     """
     stage = stage_of(m, pfn, recording)
     drawing = _Drawing(m, stage, hexadecimal, recording, frame, cell)
-    chart = page_map(m, pages or range(m.nr_pages), stage.pfn, hexadecimal)
-    return panels(f"{drawing.label()}, and the pages around", drawing.picture(), chart)
+    around = stack(
+        "The pages around, and the free lists", page_map(m, pages, stage.pfn, hexadecimal), free_lists(m, hexadecimal, stage.pfn)
+    )
+    return panels(f"{drawing.label()}; the pages around, and the free lists", drawing.picture(), around)
 
 
 def stage_of(m: Machine, pfn: int | None, recording: Recording | None = None) -> Stage:
@@ -107,11 +110,11 @@ def name_of(m: Machine, stage: Stage, address: int) -> str:
     struct = {stage.pfn: slab, stage.pfn + 1: buddy if stage.pair else None}.get(page) if address < m.V else None
     if struct is not None:
         i, rest = divmod(at, struct.sizeof)
-        return f"page {page}, struct {struct.struct}[{i}].{struct.labels().get(rest, 'padding')}"
+        return f"page {page}, struct {struct.struct}[{i}].{_label(struct, rest)}"
     place = whatis(m, address)
     if place.struct is None:
         return f"page {page} + {at:#x}" if 0 <= page < m.nr_pages else place.name
-    label = place.struct.labels().get(address - place.start, "padding")
+    label = _label(place.struct, address - place.start)
     where = f"page {page}, " if 0 <= page < m.nr_pages and not m.mem_map_pfn <= page < m.mem_map_pfn + m.mem_map_pages else ""
     if place.struct is kmem_cache or place.name.startswith("kmem_cache_"):
         table, _, row = place.name.partition("[")
@@ -135,6 +138,12 @@ def value_of(m: Machine, value: int, hexadecimal: bool = False) -> str:
     if m.KA << 3 <= value - m.B < len(m.w) << 3:
         return _kernel_place(m, value)
     return f"{value:#x}" if hexadecimal or value >= 1 << 32 else str(value)
+
+
+def _label(struct: type[Struct], offset: int) -> str:
+    """Name the word of a struct; of several fields that share one, the first two."""
+    names = struct.labels().get(offset, "padding").split(", ")
+    return ", ".join(names[:2]) + (" …" if len(names) > 2 else "")
 
 
 class _Drawing:

@@ -138,7 +138,7 @@ class _Drawing:
             if i == mine:
                 mark = selection(*place)
         svg += "".join(path(data, css) for css, data in paths.items())
-        svg += "".join(words(placed, self.y + 34 + row * 20, 9, css) for (row, css), placed in letters.items())
+        svg += "".join(words(placed, self.y + 33.6 + row * 20, 10, css) for (row, css), placed in letters.items())
         self.fragments["descriptor-home"] = svg + mark
         self.legend.append(Key("ml-plain", " ", "in a slab of descriptors: one to spare; the others have the letter of what they describe"))
         self.y += 22 + 20 * -(-n // _COLUMNS) + 4

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from ..memdesc import MemType
 from ..study import RadixMachine, SideBySide, Use
-from .blocks import KINDS, blocks
+from .blocks import KINDS, Block, block_of, kind_of
 from .free_lists import free_lists
 from .picture import Cell, Key, Picture, count, panels, rect, shown, stack, text
 from .radix_trees import radix_trees
@@ -68,11 +68,15 @@ def freelist_lab(m: SideBySide, selected: tuple[int | None, int | None] = (None,
 
 def linked_blocks(m: SideBySide) -> list[Drawn]:
     """Return the blocks of the linked side, in order of their pages."""
-    out = []
-    for b in blocks(m.linked, range(m.nr_pages)):
-        kind = KINDS[min(m.linked.w[m.linked.MM + b.start] & 15, len(KINDS) - 1)]
+    out, pfn = [], 0
+    while pfn < m.nr_pages:
+        block = block_of(m.linked, pfn)
+        if block.start != pfn:
+            block = Block(pfn, None, 0)  # damaged: it says that it began before
+        kind = KINDS[kind_of(m.linked, pfn)]
         key = _SLAB if kind.letter == "S" else RADIX_KINDS[Use.RESERVED] if kind.letter == "r" else Key(*kind)
-        out.append(Drawn(b.start, b.order or 0, key))
+        out.append(Drawn(pfn, block.order or 0, key))
+        pfn = block.pages.stop
     return out
 
 
@@ -155,7 +159,8 @@ def _pages(
     fragments[f"{side}-blocks"] = outlines
     if home is not None:
         _, _, x, y = _place(m, home)
-        mark += rect(x + 3, y + 3, _WIDE - 6, _HIGH - 6, "ml-mark ml-home")
+        mark += rect(x + 2, y + 2, _WIDE - 4, _HIGH - 4, "ml-mark ml-home")
+        mark += rect(x + _WIDE - 12, y + 1, 11, 11, "ml-tag") + text(x + _WIDE - 6.5, y + 10, _HOME.letter, "ml-mid ml-tag", 9)
         keys[_HOME] = None
     fragments[f"{side}-selection"] = mark
     return Picture(fragments, _LEFT + _COLUMNS * _WIDE + 2, bottom, title, tuple(keys), tuple(cells))

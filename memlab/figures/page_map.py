@@ -170,7 +170,7 @@ class _Drawing:
             y = grid.top + row // grid.columns * grid.high
             svg = "".join(path(data, css) for css, data in paths.items())
             svg += text(_LEFT - 6, y + grid.high / 2 + 4, self.n(pages.start + row * each), "ml-end ml-dim", 11)
-            svg += "".join(words(placed, y + grid.high / 2 + 3, 8, css) for css, placed in texts.items())
+            svg += "".join(words(placed, y + grid.high / 2 + 3.6, 10, css) for css, placed in texts.items())
             self.fragments[f"page_map-tiles-{row // grid.columns}"] = svg
         self.fragments["page_map-tile-targets"] = _tile_targets(grid, pages.start, each)
         first = (detail.start - pages.start) // each
@@ -265,15 +265,18 @@ def _colours(pieces: tuple[_Piece, ...], grid: _Grid) -> str:
 @lru_cache(maxsize=512)
 def _letters(pieces: tuple[_Piece, ...], grid: _Grid, row: int) -> str:
     """Return the letters of a row's pages, with the order on the first page of a block."""
-    size = 15 if grid.wide > 20 else 9 if grid.wide > 10 else 7.5
+    size, tiny = 15 if grid.wide > 20 else 10, grid.wide < 10
     placed: dict[str, list[tuple[float, str]]] = defaultdict(list)
     for piece in pieces:
         css, letter = KINDS[piece.kind].css, KINDS[piece.kind].letter
         for i in range(max(piece.first, row * grid.columns), min(piece.first + piece.n, (row + 1) * grid.columns)):
             first = i == piece.first and piece.order is not None
-            numbered = first and (grid.wide > 10 or piece.order)  # no room for two on a single narrow page
+            word = f"{letter}{piece.order}" if first else letter
+            if tiny and piece.order:  # one character in each of the first pages
+                word = f"{letter}{piece.order}".ljust(i - piece.first + 1, letter)[i - piece.first]
+                first = i - piece.first < len(f"{letter}{piece.order}")
             x = _LEFT + (i % grid.columns + 0.5) * grid.wide
-            placed[f"{css} {'ml-first' if first else 'ml-rest'}"].append((x, f"{letter}{piece.order}" if numbered else letter))
+            placed[f"{css} {'ml-first' if first else 'ml-rest'}"].append((x, letter if tiny and not piece.order else word))
     y = grid.top + (row + 0.5) * grid.high + size * 0.36
     return "".join(words(texts, y, size, css) for css, texts in placed.items())
 

@@ -44,7 +44,7 @@ def slab_lab(
         yours,
         your_order,
     )
-    index = at.object if at.object >= 0 else 0
+    index = max(at.object, 0)
     side = [_links(m, slab, hexadecimal)]
     if slab and index < slab.objects:
         side.append(slab_object(m, at.slot, slab, index))

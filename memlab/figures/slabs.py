@@ -105,25 +105,31 @@ class _Drawing:
         """Draw a node's partial list, in list order."""
         where = f" of node {node}" if self.m.config.nodes > 1 else ""
         self.heading(f"partial-{node}", f"Partial list{where}: {count(len(mine), 'slab') if mine or end else 'no slab'}")
-        top = self.y
-        for slab in mine[:_MOST_SLABS]:
+        top, drawn, before = self.y, self.some(mine), -1
+        for i in drawn:
             at = self.y
-            self.slab(slab, slab.place)
+            self.slab(mine[i], mine[i].place)
+            kind = "ml-arrow" if i == before + 1 else "ml-arrow ml-dim"  # dashed: the list leads there, but by way of others
             link = f"M12 {number(top - 4)}V{number(at + 9)}H26m-6 -3.5l6 3.5l-6 3.5"
-            self.fragments[f"slabs-next-{slab.address:x}"] = f'<path class="ml-arrow" d="{link}"/>'
-            top = at + 13
-        if len(mine) > _MOST_SLABS:
-            self.line(f"partial-more-{node}", f"and {len(mine) - _MOST_SLABS:,} more")
+            self.fragments[f"slabs-next-{mine[i].address:x}"] = f'<path class="{kind}" d="{link}"/>'
+            top, before = at + 13, i
+        if len(mine) > len(drawn):
+            self.line(f"partial-more-{node}", f"and {len(mine) - len(drawn):,} more")
         if end:
             self.line(f"partial-end-{node}", f"! the list {end}")
 
     def group(self, name: str, words: str, mine: list[Slab]) -> None:
         """Draw slabs that are on no list."""
         self.heading(name, f"{words}: {count(len(mine), 'slab')}")
-        for slab in mine[:_MOST_SLABS]:
-            self.slab(slab, slab.place)
-        if len(mine) > _MOST_SLABS:
-            self.line(f"{name}-more", f"and {len(mine) - _MOST_SLABS:,} more")
+        drawn = self.some(mine)
+        for i in drawn:
+            self.slab(mine[i], mine[i].place)
+        if len(mine) > len(drawn):
+            self.line(f"{name}-more", f"and {len(mine) - len(drawn):,} more")
+
+    def some(self, mine: list[Slab]) -> list[int]:
+        """Return which slabs of a group are drawn: the first ones, and the selected one."""
+        return [i for i, slab in enumerate(mine) if i < _MOST_SLABS or slab is self.chosen]
 
     def heading(self, name: str, words: str) -> None:
         self.y += 6 if self.y else 0
@@ -153,23 +159,29 @@ class _Drawing:
             words = f"struct slab at {slab.address:#x}, which leads to no page (yet)"
         key = f"{slab.address:x}"
         self.fragments[f"slabs-head-{key}"] = self.badge(y, badge, slab.place) + text(_LEFT, y + 14, words, "", 12)
-        if slab.pfn >= 0:
+        named = slab.pfn >= 0 and m.w[m.MM + slab.pfn] & ~15 == slab.address and name not in {c.id for c in self.cells}
+        if named:
             self.fragments[f"slabs-head-{key}"] += rect(28, y, _WIDE + _LEFT - 28, 19, "ml-hit", name)
             self.cells.append(Cell(name, f"{words}; {PLACES[slab.place]}", self.row, 0))
             self.row += 1
         self.y += 24
         if slab.address in self.open and slab.pfn >= 0:
-            self.objects(slab, letters, {"s": mine, "c": others}, key)
+            self.objects(slab, letters, {"s": mine, "c": others}, key, named)
             if slab is self.chosen and self.chosen_object < 0:
                 self.fragments["slabs-selection"] = rect(26, y - 3, _LEFT + _WIDE - 24, self.y - y, "ml-selected")
+        if slab.address not in self.open:
+            return
         if slab.place == "cpu":
             self.chain(f"slabs-cpulist-{key}", f"CPU {slab.cpu}'s freelist", others, "c")
         if mine.objects or mine.end or slab.place not in ("full", "loose"):
             self.chain(f"slabs-slablist-{key}", "slab's freelist", mine, "s")
         self.y += 8
 
-    def objects(self, slab: Slab, letters: list[str], chains: dict[str, Chain], key: str) -> None:
-        """Draw a slab's objects to scale: in one row with arrows from each free object to the next, or in rows of 32."""
+    def objects(self, slab: Slab, letters: list[str], chains: dict[str, Chain], key: str, named: bool) -> None:
+        """Draw a slab's objects to scale: in one row with arrows from each free object to the next, or in rows of 32.
+
+        ``named``: whether the pages' mem_desc leads to this slab, so that its objects are cells.
+        """
         one_row = slab.objects <= _ROW
         total = self.m.page_size << slab.order
         wide = slab.size * _WIDE / total if one_row else _WIDE / _ROW
@@ -184,11 +196,12 @@ class _Drawing:
                 x, letter = _LEFT + (i - first) * wide, letters[i]
                 kind, meaning = OBJECTS[letter]
                 cell = f"object-{slab.pfn}-{i}"
-                svg += rect(x, self.y, wide, high, f"ml-cell {kind}", cell)
+                svg += rect(x, self.y, wide, high, f"ml-cell {kind}", cell if named else "")
                 svg += text(x + wide / 2, self.y + 14, letter, f"ml-mid {kind}", 12)
                 if one_row and wide >= 15:
                     svg += text(x + wide / 2, self.y + 28, str(i), f"ml-mid {kind}", 10)
-                self.cells.append(Cell(cell, f"object {i} of the slab at page {slab.pfn}, {meaning}", self.row, i - first))
+                if named:
+                    self.cells.append(Cell(cell, f"object {i} of the slab at page {slab.pfn}, {meaning}", self.row, i - first))
                 if slab is self.chosen and i == self.chosen_object:
                     ring = (x + 1, self.y + 1, max(wide - 2, 2), high - 2)
                     self.fragments["slabs-selection"] = rect(*ring, "ml-selected-rim") + rect(*ring, "ml-selected")

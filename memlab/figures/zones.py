@@ -74,26 +74,27 @@ def machine_lab(
 
 def zones(m: Machine, selected: str | None = None, hexadecimal: bool = False) -> Picture:
     """Draw each zone as a bar filled to its free pages, with its min, low and high watermarks.  ``selected``: a cell's id, ``zone-...``."""
-    fragments, cells, y = {"zones-heading": text(0, 14, "Free pages of each zone, and its watermarks", "ml-heading", 13)}, [], 22.0
+    fragments, cells, y = {"zones-heading": text(0, 14, "Free pages of each zone, and its watermarks", "ml-heading", 13)}, [], 24.0
+    wide = WIDTH - 12.0
     for row, z in enumerate(m.zones[:_MOST]):
         view = m.zone_view(z)
         least, low, high = view.watermark
         whole, free = max(view.managed_pages, 1), view.free_pages
         first, last = shown(z.start, hexadecimal), shown(z.end - 1, hexadecimal)
-        svg = text(0, y + 14, zone_words(z), "ml-first", 13) + text(140, y + 14, f"pages {first} to {last}", "ml-dim", 12)
-        svg += text(WIDTH, y + 14, f"{count(free, 'page')} free of {view.managed_pages:,}", "ml-end", 12)
-        svg += rect(1, y + 32, WIDTH - 2, 16, "ml-cell ml-boxed ml-plain")
-        svg += rect(1, y + 32, (WIDTH - 2) * min(free / whole, 1), 16, "ml-level")
+        svg = text(6, y + 14, zone_words(z), "ml-first", 13) + text(170, y + 14, f"pages {first} to {last}", "ml-dim", 12)
+        svg += text(WIDTH - 6, y + 14, f"{count(free, 'page')} free of {view.managed_pages:,}", "ml-end", 12)
+        svg += rect(6, y + 32, wide, 16, "ml-cell ml-boxed ml-plain")
+        svg += rect(6, y + 32, wide * min(free / whole, 1), 16, "ml-level")
         marks = [] if m.config.watermarks is None else [("min", least), ("low", low), ("high", high)]
         for name, mark in marks:
-            x = 1 + (WIDTH - 2) * min(mark / whole, 1)
+            x = 6 + wide * min(mark / whole, 1)
             svg += rect(x - 1, y + 28, 2, 24, f"ml-mark-{name}")
         words = ", ".join(f"{name} {mark:,}" for name, mark in marks) or "no watermarks"
-        svg += text(1, y + 27, words, "ml-dim", 11)
+        svg += text(6, y + 27, words, "ml-dim", 11)
         cell = f"zone-{z.node}-{z.name}"
-        svg += rect(0, y, WIDTH, 50, "ml-target", cell)
+        svg += rect(0, y - 2, WIDTH, 56, "ml-target", cell)
         if selected == cell:
-            svg += rect(-1, y - 1, WIDTH + 2, 54, "ml-selected-rim") + rect(-1, y - 1, WIDTH + 2, 54, "ml-selected")
+            svg += rect(2, y - 1, WIDTH - 4, 54, "ml-selected")
         fragments[cell] = svg
         cells.append(Cell(cell, f"zone {zone_words(z)}, {count(free, 'page')} free of {view.managed_pages:,}, {words}", row, 0))
         y += 60

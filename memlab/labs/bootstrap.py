@@ -75,7 +75,7 @@ def bootstrap_machine(order: int = 0, design: str = "as-written") -> Machine:
 
 
 def use_up_descriptors(m: Machine) -> int:
-    """Take all free struct buddys and struct slabs, and hold them.  Returns how many.  The next request for one has to build a slab."""
+    """Take all free struct buddies and struct slabs, and hold them.  Returns how many.  The next request for one has to build a slab."""
     taken = 0
     for name in _CACHES:
         cache, n = m.caches[name], _free_objects(m, name)
@@ -84,7 +84,7 @@ def use_up_descriptors(m: Machine) -> int:
 
 
 def give_back_descriptors(m: Machine) -> int:
-    """Free all struct buddys and struct slabs that somebody holds without using them, and shrink all caches.  Returns how many were held."""
+    """Free all struct buddies and struct slabs that somebody holds without using them, and shrink all caches.  Returns how many were held."""
     held = 0
     for name in _CACHES:
         objects = _held(m, name)
@@ -263,6 +263,8 @@ def _both(m: Machine, name: str, value: int) -> str:
     if ".inuse" in name and value:
         order, cpu = value >> 32 & 0xFF, ", a CPU's" if value >> 40 & 1 else ""
         return f"{value & 0xFFFF} in use of {value >> 16 & 0xFFFF}, order {order}{cpu}"
+    if name.endswith(".flags"):
+        return f"{value:#x}"
     if value < 1 << 16:
         return str(value)
     kind = value & 15 if name.endswith(".mem_desc") else 0
@@ -284,9 +286,12 @@ def _listed(pfns: list[int]) -> str:
 
 
 def _pfn(cell: str | None) -> int | None:
-    """Return the page that a cell is about: "page-40" is of the map, "w-40-20488" a word and "desc-40-43" a mem_desc shown with page 40."""
+    """Return the page that a cell is about.
+
+    "page-40" is of the map, "list-40" of the free lists; "w-40-20488" is a word and "desc-40-43" a mem_desc, both shown with page 40.
+    """
     kind, *rest = (cell or "").split("-")
-    wanted = {"page": 1, "tile": 1, "w": 2, "desc": 2}.get(kind)
+    wanted = {"page": 1, "tile": 1, "list": 1, "w": 2, "desc": 2}.get(kind)
     return int(rest[0]) if len(rest) == wanted and all(n.isascii() and n.isdecimal() and len(n) < 12 for n in rest) else None
 
 
@@ -307,7 +312,7 @@ BOOTSTRAP_LAB: Final = Lab(
             "Free a block",
             run=_free_block,
             code=lambda session, order: f"m.free_pages({_set_aside(session.machine, order, session.setup.arena)[0]})",
-            params=(IntParam("order", "Order", values=_orders_aside, words=_order_words),),
+            params=(IntParam("order", "Order to free", values=_orders_aside, words=_order_words),),
             enabled=_nothing_aside,
         ),
         Action(
@@ -315,7 +320,7 @@ BOOTSTRAP_LAB: Final = Lab(
             "Take a block",
             run=_take_block,
             code=lambda _session, order: f"m.alloc_pages({order})",
-            params=(IntParam("order", "Order", values=_orders_free, words=_order_words),),
+            params=(IntParam("order", "Order to take", values=_orders_free, words=_order_words),),
             enabled=_nothing_free,
         ),
         Action(

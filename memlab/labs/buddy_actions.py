@@ -78,10 +78,9 @@ def allocate_bytes(session: Session, size: int) -> Done:
     if done.cell is None:
         return done
     waste = (m.page_size << order) - size
-    lost = (
-        f"{count(waste, 'byte')} of {bytes_of(m.page_size << order)} ({100 * waste / (m.page_size << order):.0f} %) lost inside the block"
-    )
-    return done._replace(sentence=f"{count(size, 'byte')} need order {order}: {lost}. {done.sentence}")
+    share = min(round(100 * waste / (m.page_size << order)), 99)  # never all of it
+    lost = f"{count(waste, 'byte')} of {bytes_of(m.page_size << order)} ({share} %) lost inside the block"
+    return done._replace(sentence=f"{count(size, 'byte')} {'needs' if size == 1 else 'need'} order {order}: {lost}. {done.sentence}")
 
 
 def fill(session: Session, order: int) -> Done:

@@ -93,7 +93,7 @@ def machine_merge(m: Machine, block: Block) -> tuple[int, int]:
 
 
 def _buddy_of(m: Machine, function: Callable[..., Any], start: int, order: int) -> Verdict:
-    answer, right = ask(function, start, order), start ^ (1 << order)
+    answer, right = ask(function, start, order, name="buddy_of"), start ^ (1 << order)
     pages = range(right, right + (1 << order))
     if answer.sentence:
         return Verdict("buddy_of", f"Your {answer.sentence}", None, pages)
@@ -105,7 +105,7 @@ def _buddy_of(m: Machine, function: Callable[..., Any], start: int, order: int) 
 
 
 def _merge(m: Machine, function: Callable[..., Any], block: Block) -> Verdict:
-    answer = ask(function, block.start, block.order, _is_free(m, block))
+    answer = ask(function, block.start, block.order, _is_free(m, block), name="merge")
     start, order = machine_merge(m, block)
     pages = range(start, start + (1 << order))
     if answer.sentence:
@@ -119,7 +119,7 @@ def _merge(m: Machine, function: Callable[..., Any], block: Block) -> Verdict:
 
 
 def _order_for(m: Machine, function: Callable[..., Any], size: int, start: int) -> Verdict:
-    answer, right = ask(function, size), order_for(m, size)
+    answer, right = ask(function, size, name="order_for"), order_for(m, size)
     pages = range(start, start + (1 << right))
     if answer.sentence:
         return Verdict("order_for", f"Your {answer.sentence}", None, pages)

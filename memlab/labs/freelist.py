@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 
 from ..figures import Picture
 from ..figures.freelist_lab import freelist_lab as draw
-from ..figures.freelist_lab import linked_blocks, linked_counts, linked_home, radix_blocks, radix_counts, radix_entry
+from ..figures.freelist_lab import linked_blocks, linked_home, radix_blocks, radix_entry
 from ..figures.picture import count, shown
 from ..gfp import GFP
 from ..machine import Stats
@@ -50,9 +50,9 @@ def freelist_lab(machine: SideBySide | None = None, pages: int = _PAGES, page_si
 def freelist_machine(pages: int = _PAGES, page_size: int = _PAGE_SIZE) -> SideBySide:
     """Boot the machines of the Free-list lab; the last quarter of their pages is HIGHMEM, and each page of it is held.
 
-    ``pages``: of each machine, 64, 128 or 256.  ``page_size``: in bytes, a power of two from 256 to 4096.  ValueError or TypeError otherwise.
+    ``pages``: of each machine, 64 or 128.  ``page_size``: in bytes, a power of two from 256 to 4096.  ValueError or TypeError otherwise.
     """
-    for name, value, values in (("pages", pages, (64, 128, 256)), ("page_size", page_size, _SIZES)):
+    for name, value, values in (("pages", pages, (64, 128)), ("page_size", page_size, _SIZES)):
         if not isinstance(value, int) or isinstance(value, bool):
             raise TypeError(f"{name} is a whole number, not {value!r}")
         if value not in values:
@@ -190,12 +190,11 @@ def _figure(m: Any, look: Look) -> Picture:
 
 def _details(m: Any, look: Look) -> list[tuple[str, str]]:
     (side, pfn), number = _place(look.cell), _number(m, look.cell)
-    found = [("Linked lists", linked_counts(m)), ("Radix trees", radix_counts(m.radix))]
     if side is None or pfn >= m.nr_pages:
-        return [*found, ("Selected", "nothing yet: click a page, or move to one with the arrow keys and press Enter")]
+        return [("Selected", "nothing yet: click a page, or move to one with the arrow keys and press Enter")]
+    found = [("Page", f"{shown(pfn, look.hexadecimal)} of the {_SIDES[side]}")]
     if number is not None:
         found.append(("Block", f"{number}, order {_order(m, number)}: {_where(m, number, look)}"))
-    found.append(("Page", f"{shown(pfn, look.hexadecimal)} of the {_SIDES[side]}"))
     address = m.linked.page_address(pfn)
     found.append(("Address", f"{address:#x}" if address is not None else "none: HIGHMEM pages have no virtual address"))
     return found + (_radix_details(m.radix, pfn, look) if side == "radix" else _linked_details(m, pfn, look))

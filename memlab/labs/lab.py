@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 VIEW_ACTIONS: Final = frozenset(
     {"show", "select", "hexadecimal", "code", "state_code", "open", "save_picture", "undo", "redo", "reset", "go", "frame"}
 )
-LABS: Final[dict[str, Lab]] = {}  # by name: all labs of memlab, for state codes; filled by the package's __init__
+LABS: dict[str, Lab] = {}  # by name: all labs of memlab, for state codes; filled by the package's __init__
 
 
 class Look(NamedTuple):
@@ -33,7 +33,7 @@ class Look(NamedTuple):
 
     ``recording``: how the last step went on inside, if it was recorded; while the machine is drawn as it was at one of its marks, ``frame`` is
     that mark's number, else None.  ``yours``: functions of the learner's, by name, that the lab asks (see yours.py).
-    ``asked``: the parameters of the last action that this view did, RAM changed or not.  ``began``: ``m.stats`` of when the lab began.
+    ``asked``: the newest value of each parameter of the actions that this view did, RAM changed or not.  ``began``: ``m.stats`` of when the lab began.
     """
 
     arena: range

@@ -139,18 +139,18 @@ def _zone_of(m: Machine, pfn: int) -> Zone:
 # -- objects and descriptors' users
 
 
-def _object(session: Session, what: str, gfp: str) -> Done:
-    m, flags = session.machine, _gfp_named(session, gfp)
+def _object(session: Session, what: str, flags: str) -> Done:
+    m, gfp = session.machine, _gfp_named(session, flags)
     before, free = m.stats, [m.w[z.free] for z in m.zones]
     name, args = _OBJECTS[what]
-    address = getattr(m, name)(*args, flags)
+    address = getattr(m, name)(*args, gfp)
     if address is None:
-        return Done(f"{what} with {gfp} returned None, and all that was made for it is unmade: {_levels(m)}.")
+        return Done(f"{what} with {flags} returned None, and all that was made for it is unmade: {_levels(m)}.")
     took = [f"{count(n - m.w[z.free], 'page')} of {zone_words(z)}" for n, z in zip(free, m.zones, strict=True) if n > m.w[z.free]]
     slabs = (m.stats - before).slabs_allocated
     how = f"took {' and '.join(took)}" if took else "a free object was at hand, no page was needed"
     built = f", {slabs} of them for {'a new slab' if slabs == 1 else f'{slabs} new slabs'}" if slabs and took else ""
-    return Done(f"{what} with {gfp} gave {address:#x}: {how}{built}.", f"page-{_page_to_show(m, address)}")
+    return Done(f"{what} with {flags} gave {address:#x}: {how}{built}.", f"page-{_page_to_show(m, address)}")
 
 
 def _page_to_show(m: Machine, address: int) -> int:
@@ -169,6 +169,8 @@ def _levels(m: Machine) -> str:
 def _owner(m: Machine, pfn: int) -> list[tuple[str, int]]:
     """Return the calls that free what page ``pfn`` is part of, as (method, argument); none if it is free, or the machine's own."""
     kind, word = kind_of(m, pfn), m.w[m.MM + pfn]
+    if kind in (MemType.NONE, MemType.FREE):
+        return []
     if kind == MemType.BUDDY:
         block = block_of(m, pfn)
         return [("free_pages", block.start)] if block.order is not None else []
@@ -232,7 +234,9 @@ def _can_free(session: Session, cell: str | None) -> str | None:
 
 def _everything(m: Machine) -> list[tuple[str, int]]:
     """Return the calls that free all that was allocated: each block, descriptor and object once."""
-    return list(dict.fromkeys(call for block in blocks(m, range(m.nr_pages)) for call in _owner(m, block.start)))
+    return list(
+        dict.fromkeys(call for block in blocks(m, range(m.nr_pages)) for call in _owner(m, block.start))
+    )  # a vmalloc has many blocks
 
 
 def _free_all(session: Session) -> Done:
@@ -244,7 +248,8 @@ def _free_all(session: Session) -> Done:
 
 
 def _can_free_all(session: Session, _cell: str | None) -> str | None:
-    return None if _everything(session.machine) else "Nothing is allocated."
+    m = session.machine
+    return None if any(_owner(m, block.start) for block in blocks(m, range(m.nr_pages))) else "Nothing is allocated."
 
 
 # -- filling a zone
@@ -322,7 +327,7 @@ def _asked(m: Machine, look: Look) -> tuple[int, int, int]:
         if order <= m.max_order and row < len(flags) and node < m.config.nodes:
             return order, flags[row], node
     asked = look.asked
-    if asked.keys() == {"order", "gfp", "node"}:
+    if asked.keys() >= {"order", "gfp", "node"}:
         return asked["order"], next(gfp for gfp in flags if GFP.show(gfp) == asked["gfp"]), asked["node"]
     return 0, GFP.KERNEL, 0
 
@@ -421,8 +426,10 @@ MACHINE_LAB: Final = Lab(
             "object",
             "Request an object",
             run=_object,
-            code=lambda session, what, gfp: f"m.{what[:-1]}{', ' * (not what.endswith('()'))}gfp={_gfp_code(_gfp_named(session, gfp))})",
-            params=(ChoiceParam("what", "What", tuple(_OBJECTS)), ChoiceParam("gfp", "Its GFP flags", _object_flag_names)),
+            code=lambda session, what, flags: (
+                f"m.{what[:-1]}{', ' * (not what.endswith('()'))}gfp={_gfp_code(_gfp_named(session, flags))})"
+            ),
+            params=(ChoiceParam("what", "What", tuple(_OBJECTS)), ChoiceParam("flags", "Its GFP flags", _object_flag_names)),
         ),
         Action(
             "fill",

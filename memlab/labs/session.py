@@ -134,7 +134,7 @@ class Session:
 
     def repeat(self, steps: Iterable[tuple[Action, Mapping[str, Any]]]) -> None:
         """Go to the start and do other steps than those of the history, which they replace.  Whatever is raised: RAM and history are as before."""
-        self._look()
+        now = self._look()
         before = list(self.steps), list(self._states), self.position
         told, self._told = self._told, []
         try:
@@ -144,7 +144,7 @@ class Session:
             self.steps, self._states = self.steps[: self.position], self._states[: self.position + 1]
         except BaseException:
             self.steps, self._states, self.position = before
-            self.machine.restore(before[1][before[2]])
+            self.machine.restore(now)
             raise
         finally:
             self._told = told

@@ -15,7 +15,6 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..ram import Snapshot
@@ -32,6 +31,7 @@ MOST_STEPS: Final = 500
 _FORMAT: Final = "memlab1"
 _CODE: Final = re.compile(r"(memlab1)\.([a-z]+)\.([a-z2-7]+)\.([0-9a-f]{8})([0-9a-f]{16})")
 _SAVE: Final = 'Use Save instead: m.save("my-machine") keeps the machine m in a file, and Machine.load("my-machine") reads it.'
+_NO_SAVE: Final = "Show code gives the steps as Python."  # a machine of the study layer has no files
 
 
 class State(NamedTuple):
@@ -45,18 +45,11 @@ class State(NamedTuple):
 
 def encode(session: Session) -> str:
     """Return the state code of a session's machine as it is now; Refused with the reason if there can be none."""
-    setup, steps = session.setup, session.steps[: session.position]
-    if setup.params is None or setup.lab not in LABS:
-        raise Refused(f"A state code needs a machine that a lab has set up, and this one is your own. {_SAVE}")
-    if len(steps) > MOST_STEPS:
-        raise Refused(f"A state code holds at most {MOST_STEPS} steps, and there are {len(steps)}. {_SAVE}")
-    told = {"setup": setup.params, "steps": [_named(step, setup.lab) for step in steps]}
-    packed = zlib.compress(json.dumps(told, separators=(",", ":")).encode(), 9)
-    head = f"{_FORMAT}.{setup.lab}.{base64.b32encode(packed).decode().rstrip('=').lower()}"
-    code = f"{head}.{_crc(head)}{ram_hash(session.machine.snapshot())}"
-    if len(code) > MOST_CHARACTERS:
-        raise Refused(f"A state code has at most {MOST_CHARACTERS:,} characters, and these {len(steps)} steps need {len(code):,}. {_SAVE}")
-    return code
+    try:
+        return _code(session)
+    except Refused as refused:
+        instead = _SAVE if hasattr(session.machine, "save") else _NO_SAVE
+        raise Refused(f"{refused} {instead}") from None
 
 
 def decode(code: object) -> State:
@@ -105,14 +98,29 @@ def ram_hash(snapshot: Snapshot) -> str:
 # -- the work behind it
 
 
+def _code(session: Session) -> str:
+    setup, steps = session.setup, session.steps[: session.position]
+    if setup.params is None or setup.lab not in LABS:
+        raise Refused("A state code needs a machine that a lab has set up, and this one is your own.")
+    if len(steps) > MOST_STEPS:
+        raise Refused(f"A state code holds at most {MOST_STEPS} steps, and there are {len(steps)}.")
+    told = {"setup": setup.params, "steps": [_named(step, setup.lab) for step in steps]}
+    packed = zlib.compress(json.dumps(told, separators=(",", ":")).encode(), 9)
+    head = f"{_FORMAT}.{setup.lab}.{base64.b32encode(packed).decode().rstrip('=').lower()}"
+    code = f"{head}.{_crc(head)}{ram_hash(session.machine.snapshot())}"
+    if len(code) > MOST_CHARACTERS:
+        raise Refused(f"A state code has at most {MOST_CHARACTERS:,} characters, and these {len(steps)} steps need {len(code):,}.")
+    return code
+
+
 def _named(step: Step, lab: str) -> list[Any]:
     """Return a step as JSON: an action of the set-up's lab by its name alone."""
     if step.action is None:
-        raise Refused(f"A state code repeats the buttons of labs, and RAM was changed by code in a notebook cell. {_SAVE}")
+        raise Refused("A state code repeats the buttons of labs, and RAM was changed by code in a notebook cell.")
     for name in (lab, *LABS):
         if any(step.action is action for action in LABS[name].actions):
             return [step.action.name, dict(step.params)] if name == lab else [name, step.action.name, dict(step.params)]
-    raise Refused(f"A state code repeats the buttons of memlab's labs, and {step.action.label} is of none of them. {_SAVE}")
+    raise Refused(f"A state code repeats the buttons of memlab's labs, and {step.action.label} is of none of them.")
 
 
 def _told(packed: str) -> tuple[dict[str, Any], list[Any]]:
@@ -138,9 +146,9 @@ def _told(packed: str) -> tuple[dict[str, Any], list[Any]]:
 def _step(told: object, lab: str) -> tuple[Action, dict[str, Any]]:
     """Return action and parameters of one step."""
     match told:
-        case [str(name), {**params}]:
+        case [str(name), dict(params)]:
             pass
-        case [str(lab), str(name), {**params}]:
+        case [str(lab), str(name), dict(params)]:
             pass
         case _:
             raise Refused("This state code cannot be read: a step is an action's name and its parameters.")

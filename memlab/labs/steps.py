@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from ..cache_table import CACHE, COUNTS, FREELIST, LIST, VIRT
+from ..figures.blocks import block_of
 from ..figures.picture import count
 from ..machine import Machine
 from ..memdesc import MemType
@@ -208,8 +209,25 @@ class _Steps(Trace):
     def hold(self) -> str:
         return "Whoever asked marks the descriptor as held: its first word says so, and the others are cleared."
 
+    def slab_free(self) -> str:
+        return self.freed() if self._open and self._open[-1].name == "kmem_cache_free" else self.give_back()
+
     def give_back(self) -> str:
         return "Descriptors that are not needed after all go back to kmem_cache_buddy."
+
+    def free_one_page(self) -> str:
+        m = self.m
+        pfns = [write.word - m.MM for write in self._writes if m.MM <= write.word < m.MM + m.nr_pages]
+        block = block_of(m, min(pfns)) if pfns else None
+        if block is None or block.order is None:
+            return "A block goes back to the free pages."
+        return f"The block of order {block.order} at page {block.start} is free again, and goes on free list {block.order}."
+
+    def new_descriptor(self) -> str:
+        return "The new descriptor is cleared."
+
+    def user(self) -> str:
+        return "The new descriptor is filled in: what it stands for, and where its pages' struct buddies are."
 
     def _pages(self, li: int) -> str:
         pfn, n = self._pfn(li), 1 << self._order(li)
@@ -246,5 +264,9 @@ _TELL: Final[dict[str, Callable[[_Steps], str]]] = {
     "_deactivate": _Steps.deactivate,
     "_kmem_cache_free": _Steps.freed,
     "_chain": _Steps.give_back,
-    "_slab_free": _Steps.give_back,
+    "_slab_free": _Steps.slab_free,
+    "_free_one_page": _Steps.free_one_page,
+    "_new_descriptor": _Steps.new_descriptor,
+    "_user_alloc": _Steps.user,
+    "vmalloc": _Steps.user,
 }

@@ -158,7 +158,8 @@ function render({ model, el }) {
     return best;
   }
 
-  host.addEventListener("focus", () => mark(active ?? selected ?? cells.keys().next().value));
+  const here = () => [active, selected].find((id) => cells.has(id)) ?? cells.keys().next().value; // what was active may have gone
+  host.addEventListener("focus", () => mark(here()));
   host.addEventListener("blur", () => overlay.replaceChildren());
   host.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || !cells.size) return;
@@ -197,7 +198,7 @@ function render({ model, el }) {
     for (const id of news.gone_cells) cells.delete(id);
     for (const [id, cell] of Object.entries(news.cells)) cells.set(id, cell);
     for (const [name, change] of Object.entries(changes)) if (name in news) change(news[name]);
-    if (document.activeElement === host) mark(active ?? selected);
+    if (document.activeElement === host) mark(here());
   }
 
   const changes = {

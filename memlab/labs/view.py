@@ -23,7 +23,7 @@ import anywidget
 import traitlets
 
 from ..figures import Picture
-from ..figures.picture import CSS
+from ..figures.picture import CSS, count
 from . import state
 from .action import Action, Refused
 from .lab import VIEW_ACTIONS, Lab, Look
@@ -47,7 +47,7 @@ def open_lab(code: str) -> LabView:
         setup = told.lab.setup(**told.setup)
         session = Session.of(setup.machine, setup)
         state.replay(session, told)
-    except Exception as error:  # whatever a code makes actions raise, the learner gets a sentence
+    except Exception as error:  # noqa: BLE001  # whatever a code makes actions raise, the learner gets a sentence
         raise ValueError(str(error) if isinstance(error, Refused) else f"This state code cannot be done: {error}.") from None
     return LabView(told.lab, session)
 
@@ -91,10 +91,12 @@ class LabView(anywidget.AnyWidget):
         frames = [("The machine at the start.", self.lab.figure(session.machine, look))]
         for name, params, *marks in self.lab.demo:
             done = session.run(self.lab.action(name), **params)
-            look = look._replace(cell=done.cell or look.cell, recording=session.recording(), asked=params)
-            for k in marks[0] if marks and look.recording else ():
-                with look.recording.at(k):
-                    frames.append((look.recording.marks[k], self.lab.figure(session.machine, look._replace(frame=k))))
+            recording = session.recording()
+            look = look._replace(cell=done.cell or look.cell, recording=recording, asked={**look.asked, **params})
+            if recording is not None and marks:
+                for k in marks[0]:
+                    with recording.at(k):
+                        frames.append((recording.marks[k], self.lab.figure(session.machine, look._replace(frame=k))))
             frames.append((done.sentence, self.lab.figure(session.machine, look)))
         parts = [f'<div class="fragment"><p>{escape(sentence)}</p>{picture.html()}</div>' for sentence, picture in frames]
         return f'<section class="memlab-static" aria-label="{escape(self.lab.title)}">{"".join(parts)}</section>'
@@ -177,19 +179,18 @@ class LabView(anywidget.AnyWidget):
             params = {**params, "cell": self.look.cell}
         said = self.lab.says(self.machine, self.look, name, params) if self.look.yours else ""
         done = self.session.run(action, **params)
-        self.look = self.look._replace(cell=self.look.cell if done.cell is None else done.cell, frame=None, asked=params)
+        self.look = self.look._replace(cell=self.look.cell if done.cell is None else done.cell, frame=None, asked={**self.look.asked, **params})
         if not said and done.cell is not None and self.look.yours:
             said = self.lab.says(self.machine, self.look, "select", {})
         return f"{done.sentence} {said}".strip()
 
     def _select(self, cell: object) -> str:
-        if not self._cells:  # nothing was sent yet
-            self._cells = {c.id: list(c[1:]) for c in self.picture().cells}
-        if not isinstance(cell, str) or cell not in self._cells:
+        cells = self._cells or {c.id: list(c[1:]) for c in self.picture().cells}  # {}: nothing was sent yet
+        if not isinstance(cell, str) or cell not in cells:
             raise Refused(f"The picture has no cell {short(cell)}.")
         self.look = self.look._replace(cell=cell)
         said = self.lab.says(self.machine, self.look, "select", {}) if self.look.yours else ""
-        return f"Selected {self._cells[cell][0]}. {said}".strip()
+        return f"Selected {cells[cell][0]}. {said}".strip()
 
     def _show_frame(self, frame: object) -> None:
         recording = self.session.recording()
@@ -210,7 +211,8 @@ class LabView(anywidget.AnyWidget):
         if (told.lab.name, told.setup) != (mine.lab, mine.params):
             raise Refused(f'This state code begins with another machine than this lab\'s; in a cell of its own, open_lab("{code}") opens it.')
         state.replay(self.session, told)
-        return f"Opened the state code: {len(self.session.steps)} steps from the start, which Undo takes back one by one."
+        self.look = self.look._replace(frame=None)
+        return f"Opened the state code: {count(len(self.session.steps), 'step')} from the start, which Undo takes back one by one."
 
     def _changed(self) -> None:
         """Follow a change that another view, or code, made: the picture changes, and nothing is said."""

@@ -34,10 +34,13 @@ class Answer(NamedTuple):
     sentence: str | None = None
 
 
-def ask(function: Callable[..., Any], *args: Any, steps: int = MOST_STEPS) -> Answer:
-    """Call a function of the learner's with a budget of ``steps`` lines; whatever it does, this returns an Answer."""
-    name = getattr(function, "__name__", "your function")
-    call = f"{name}({', '.join(map(short, args))})"
+def ask(function: Callable[..., Any], *args: Any, steps: int = MOST_STEPS, name: str = "") -> Answer:
+    """Call a function of the learner's with a budget of ``steps`` lines; whatever it does, this returns an Answer.
+
+    ``name``: what its sentence calls the function; its own name unless given.
+    """
+    name = name or getattr(function, "__name__", "your function")
+    call = f"{name}({', '.join(getattr(arg, '__name__', '') or short(arg) for arg in args)})"
     try:
         with budget(steps):
             return Answer(function(*args))
@@ -55,7 +58,7 @@ def budget(steps: int = MOST_STEPS) -> Iterator[None]:
     """Raise TooLong when functions of the learner's that the with block calls have done more than ``steps`` lines."""
     left = steps
 
-    def line(frame: FrameType, event: str, _arg: object) -> Any:
+    def line(_frame: FrameType, event: str, _arg: object) -> Any:
         nonlocal left
         if event in ("line", "opcode"):
             left -= 1

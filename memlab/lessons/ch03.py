@@ -9,6 +9,7 @@ from .. import structs
 from ..labs import buddy_machine
 from ..machine import Machine
 from ..memdesc import MemType, tag, untag
+from ..page import page_slab
 from ..ram import PAGE_OFFSET
 from .model import Chapter, Drill, Exercise, Prediction, Question, Verdict
 
@@ -59,6 +60,13 @@ def _as_a_buddy(m: Machine) -> str:
     structs.old_slab(m, base).slab_cache = m.caches["kmem_cache_slab"].address
     nxt = structs.old_buddy(m, base).list[0]
     return "The address of the slab's cache" if nxt == m.caches["kmem_cache_slab"].address else "Zero"
+
+
+def _slab_of_a_tail(m: Machine) -> str:
+    base = m.page_address(m.alloc_pages(0) or 0) or 0
+    tail = structs.old_page(m, base + 6 * structs.old_page.sizeof)
+    tail.compound_head = base + 5 * structs.old_page.sizeof + 1
+    return f"To the address of entry {(page_slab(tail).address - base) // structs.old_page.sizeof}"
 
 
 def _types(_: object) -> str:
@@ -139,6 +147,17 @@ PREDICTIONS = (
     ),
     Prediction(
         "03.c",
+        question="Entry 6 of the old mem_map is the second page of the slab at entry 5. To which address does page_slab(entry 6) lead?",
+        choices=(
+            ("To the address of entry 6", "Entry 6 is a tail page: its compound_head leads to the head first."),
+            ("To the address of entry 5", None),
+            ("To the first byte of the slab's memory", "That is the page; the slab's description is in the page's struct page."),
+        ),
+        right=_slab_of_a_tail,
+        machine=lambda: Machine("256K"),
+    ),
+    Prediction(
+        "03.d",
         question="Descriptors are aligned to 16 bytes. How many different types can the free low bits of their addresses tell apart?",
         choices=(
             ("4 types", "Four BITS are free; each has two values."),
@@ -149,14 +168,14 @@ PREDICTIONS = (
         right=_types,
     ),
     Prediction(
-        "03.d",
+        "03.e",
         question=lambda m: f"On your machine a page has the word {m.page(typical_page(m, MemType.SLAB)).mem_desc:#x}. What does it say?",
         choices=_word_choices,
         right=_word_right,
         machine=owners_machine,
     ),
     Prediction(
-        "03.e",
+        "03.f",
         question="A folio of four pages is allocated. What do the four words in the mem_map say?",
         choices=(
             (
@@ -170,7 +189,7 @@ PREDICTIONS = (
         machine=lambda: Machine("256K"),
     ),
     Prediction(
-        "03.f",
+        "03.g",
         question="flags, two list pointers, order (4 bytes), page: 36 bytes and some padding. How long is a struct buddy, aligned to 16?",
         choices=(
             ("36 bytes", "A pointer must lie at a multiple of 8, and the next struct at a multiple of 16."),
@@ -181,7 +200,18 @@ PREDICTIONS = (
         right=_buddy_size,
     ),
     Prediction(
-        "03.g",
+        "03.h",
+        question="A single page is in use as a folio. With one word for the page, how many bytes of notes are there about it in all?",
+        choices=(
+            ("8 bytes", "That is only the word; what it points to takes memory as well."),
+            ("56 bytes", "The word and its struct buddy: but the folio has a descriptor of its own."),
+            ("64 bytes", "That was the old design."),
+            ("120 bytes", None),
+        ),
+        right=lambda _: f"{structs.page.sizeof + structs.buddy.sizeof + structs.folio.sizeof} bytes",
+    ),
+    Prediction(
+        "03.i",
         question="Your lab's pages, as they are now: how many different words have they in the mem_map?",
         choices=_words_choices,
         right=_words_right,

@@ -23,6 +23,7 @@ class ExerciseSheet(Sheet):
         self.title = f"{exercise.id} {exercise.title}"
         self.note = f"{exercise.stars} · about {exercise.minutes} minutes"
         self.hints = 0
+        self.widget: labs.LabView | None = None
         self.open: set[str] = set()  # of "solution", "explanation", "stub" and "state"
 
     def judge(self, answer: object) -> Outcome:
@@ -81,7 +82,9 @@ class ExerciseSheet(Sheet):
     def _toggle(self, name: str) -> None:
         if name in self.open:
             self.open.remove(name)
-            self.widget = None if name == "state" else self.widget
+            if name == "state" and self.widget is not None:
+                self.widget.close()
+                self.widget = None
             self.say("Hidden.")
             return
         if name == "state":

@@ -10,7 +10,6 @@ import io
 import linecache
 import sys
 import traceback
-from collections.abc import Callable
 from contextlib import redirect_stdout
 from reprlib import Repr
 from types import FunctionType
@@ -52,17 +51,20 @@ def judge(exercise: Exercise, answer: object, steps: int = STEPS) -> Outcome:
 
 def _failed(call: _Call, error: BaseException, printed: str) -> Outcome:
     said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if learners(frame.f_code)]
     if isinstance(error, KeyboardInterrupt):
         return Outcome("wrong", "The check was interrupted.", printed)
-    if not frames:
-        if call.running:
-            return Outcome("wrong", f"The check called {call}, and your function does not take that ({said}).", printed)
+    if not call.running:
         return Outcome("wrong", f"{call} returned {_short.repr(call.value)}, and the check can do nothing with that ({said}).", printed)
+    frames = list(traceback.walk_tb(error.__traceback__))
+    while frames and frames.pop(0)[0].f_code is not call.code:
+        pass  # what the check did before
+    frames = [(frame, line) for frame, line in frames if learners(frame.f_code)]
+    if not frames:
+        return Outcome("wrong", f"The check called {call}, and your function does not take that ({said}).", printed)
     lines = ["Your lines, the last call last:"]
     for frame, line in frames[-_LINES:]:
         lines.append(f"  {_place(frame.f_code.co_filename)}line {line}, in {frame.f_code.co_name}")
-        lines.append(f"    {linecache.getline(frame.f_code.co_filename, line).strip()}")
+        lines.append(f"    {linecache.getline(frame.f_code.co_filename, line).strip()}".rstrip())
     return Outcome("failed", f"{call} stopped with an error.", "\n".join([*filter(None, [printed]), *lines, said]))
 
 
@@ -94,7 +96,6 @@ class _Call:
         self.name, self.arguments, self.value = answer.__name__, "", None
         self.running = False
 
-        @functools.wraps(answer)
         def watched(*args: Any, **kwargs: Any) -> Any:
             said = [_short.repr(a) for a in args] + [f"{name}={_short.repr(a)}" for name, a in kwargs.items()]
             self.arguments, self.value, self.running = ", ".join(said), None, True
@@ -102,7 +103,8 @@ class _Call:
             self.running = False
             return self.value
 
-        self.watched: Callable[..., Any] = watched
+        self.code = watched.__code__
+        self.watched = functools.update_wrapper(watched, answer)
 
     def __str__(self) -> str:
         return f"{self.name}({self.arguments})"

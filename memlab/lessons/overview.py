@@ -1,12 +1,13 @@
 """Progress on the screen: a table of all chapters with what has been done, and a way to take it elsewhere.
 
-Used by progress() in notebooks and by ``python -m memlab.lessons progress``.  Imports registry, results and sheet; no widgets.
+Used by progress() in notebooks and by ``python -m memlab.lessons progress``.  Imports registry, results, sheet and figures; no widgets.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from ..figures.picture import count
 from . import results
 from .registry import chapters
 from .results import Progress
@@ -112,7 +113,10 @@ class ProgressSheet(Sheet):
 def brought(news: int, unread: int) -> str:
     """Return a sentence about a file that was brought in: how many results were new, how many lines could not be read."""
     said = f"{news} new result{'s' * (news != 1)} brought in" if news else "Nothing in it was new"
-    return f"{said}{f'; {unread} lines could not be read and were left out' if unread else ''}."
+    left_out = (
+        f"; {unread} line{'s' if unread != 1 else ''} could not be read and {'were' if unread != 1 else 'was'} left out" if unread else ""
+    )
+    return f"{said}{left_out}."
 
 
 def _row(row: Row) -> dict[str, Any]:
@@ -120,5 +124,4 @@ def _row(row: Row) -> dict[str, Any]:
 
 
 def _unread(known: Progress) -> str:
-    n = known.unread
-    return f"{n} line{'s' * (n != 1)} of progress.jsonl cannot be read, and {'are' if n != 1 else 'is'} left as found." if n else ""
+    return f"Left as found in progress.jsonl, as they cannot be read: {count(known.unread, 'line')}." if known.unread else ""

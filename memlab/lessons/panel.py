@@ -45,7 +45,8 @@ class Panel(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         if os.environ.get("MEMLAB_STATIC") == "1":
-            return {"text/plain": repr(self), "text/html": self.sheet.static_html()}
+            html = self.sheet.static_html()
+            return {"text/plain": repr(self)} | ({"text/html": html} if html else {})
         return super()._repr_mimebundle_(**kwargs)
 
     def _receive(self, message: object) -> None:

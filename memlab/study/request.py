@@ -13,17 +13,17 @@ Sources: mm/page_alloc.c (get_page_from_freelist, __zone_watermark_ok); the emai
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
-from ..cache_table import CPU_ROW, NODE_WORDS, PARTIAL
+from ..cache_table import COUNTS, CPU_ROW, CPU_SLAB, FREELIST, LIST, NODE, NODE_WORDS, OFFSET, OWN, PARTIAL
+from ..evacuate import SLAB_WORDS
 from ..gfp import GFP, NESTED_STRIP
 from ..machine import Machine
 from ..slub import FRAMES_PER_NESTING
-from ..structs import kmem_cache, per_cpu_pages, slab
+from ..slub_size import MAX_OBJECTS
+from ..structs import kmem_cache, per_cpu_pages
 from ..zone import ZONE_NAMES, Zone, ZoneType
-
-_SLAB_LIST: Final = slab.list.word
 
 
 class Try(NamedTuple):
@@ -167,15 +167,27 @@ def _mark(watermarks: tuple[int, ...], gfp: int, second: bool) -> tuple[int | No
 # -- the books
 
 
+class _OnDemand(dict[Any, Any]):
+    """A table whose entries are read from RAM when they are first asked for."""
+
+    def __init__(self, read: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.read = read
+
+    def __missing__(self, key: Any) -> Any:
+        self[key] = value = self.read(key)
+        return value
+
+
 class _Books:
     """What a request changes on its way, kept apart from RAM: free pages and blocks of each zone, free descriptors of both caches."""
 
     def __init__(self, m: Machine) -> None:
         self.m = m
         self.free = {z: m.w[z.free] for z in m.zones}
-        self.blocks = {z: [_length(m, z.heads + 2 * order) for order in range(m.max_order + 1)] for z in m.zones}
+        self.blocks = _OnDemand(lambda z: [_length(m, z.heads + 2 * order) for order in range(m.max_order + 1)])
         self.own_pages = {z: m.w[m._pcp_of(z)] if m.pcp else 0 for z in m.zones}
-        self.at_hand = {ci: _objects_at_hand(m, ci) for ci in (m.KC_BUDDY, m.KC_SLAB)}
+        self.at_hand = _OnDemand(lambda ci: sum(free for _, free in _slabs_at_hand(m, ci)))
         self.tries: tuple[Try, ...] = ()
         self.before: list[str] = []
         self.grew: list[tuple[str, Zone]] = []
@@ -378,7 +390,7 @@ def _links(m: Machine, head: int, most: int) -> Iterator[int]:
     for _ in range(most):
         at = m.w[li] - m.B
         li = at >> 3
-        if at & 7 or not 0 <= li < len(m.w) - slab.sizeof // 8 or li == head:
+        if at & 7 or not 0 <= li < len(m.w) - SLAB_WORDS or li == head:
             return
         yield li
 
@@ -387,34 +399,30 @@ def _length(m: Machine, head: int) -> int:
     return sum(1 for _ in _links(m, head, m.nr_pages))
 
 
-def _slabs_at_hand(m: Machine, ci: int) -> Iterator[tuple[slab, int]]:
-    """Yield the slabs of a cache with objects that the running CPU could take, and how many: the CPU's own, then the partial ones."""
-    cache = kmem_cache(m, m.B + 8 * ci)
-    most = m.page_size << m.max_order
-    p = m.percpu + cache.cpu_slab
-    own = m.w[p + 1] - m.B
-    if 0 <= own < (m.highmem_pfn << m.PS) - slab.sizeof and not own & 15:
-        free = sum(1 for start in (m.w[p], slab(m, m.B + own).freelist) for _ in _freelist(m, start, cache.offset, most))
-        yield slab(m, m.B + own), free
-    first = (cache.node - m.B) >> 3
+def _slabs_at_hand(m: Machine, ci: int) -> Iterator[tuple[int, int]]:
+    """Yield the slabs of a cache that the running CPU can take objects from, as (objects in use, free): the CPU's own, then the partial ones."""
+    w, lowmem = m.w, m.highmem_pfn << m.WS
+    p = m.percpu + w[ci + CPU_SLAB]
+    own = (w[p + 1] - m.B) >> 3
+    if 0 < own < lowmem - SLAB_WORDS:
+        free = sum(1 for start in (w[p], w[own + FREELIST]) for _ in _freelist(m, start, w[ci + OFFSET]))
+        yield (w[own + COUNTS] >> 16 & 0xFFFF) - free, free
+    first = (w[ci + NODE] - m.B) >> 3
     for node in range(m.config.nodes):
         for li in _links(m, first + node * NODE_WORDS + PARTIAL, m.nr_pages):
-            if _SLAB_LIST <= li < (m.highmem_pfn << m.WS) - slab.sizeof // 8:
-                s = slab(m, m.B + 8 * (li - _SLAB_LIST))
-                yield s, s.objects - s.inuse
+            if LIST <= li < lowmem - SLAB_WORDS:
+                counts = w[li - LIST + COUNTS]
+                yield counts & 0xFFFF, (counts >> 16 & 0xFFFF) - (counts & 0xFFFF)
 
 
-def _objects_at_hand(m: Machine, ci: int) -> int:
-    return sum(free for _, free in _slabs_at_hand(m, ci))
-
-
-def _freelist(m: Machine, obj: int, offset: int, most: int) -> Iterator[int]:
-    for _ in range(most):
-        at = obj - m.B
-        if at < 0 or at & 7 or (at + offset) >> 3 >= len(m.w):
+def _freelist(m: Machine, obj: int, offset: int) -> Iterator[int]:
+    w, B = m.w, m.B
+    for _ in range(MAX_OBJECTS):
+        link = (obj - B + offset) >> 3
+        if obj < B or link >= len(w):
             return
         yield obj
-        obj = m.w[(at + offset) >> 3]
+        obj = w[link]
 
 
 def _could_shrink(m: Machine) -> bool:
@@ -422,10 +430,7 @@ def _could_shrink(m: Machine) -> bool:
     for cache in m.caches.values():
         ci = (cache.address - m.B) >> 3
         slabs = list(_slabs_at_hand(m, ci))
-        if any(s.objects - free <= cache.struct.own for s, free in slabs):
+        if any(live <= m.w[ci + OWN] for live, _ in slabs) or (m.bounded and ci in (m.KC_BUDDY, m.KC_SLAB) and len(slabs) > 1):
             return True
-        if m.bounded and ci in (m.KC_BUDDY, m.KC_SLAB) and len(slabs) > 1:
-            return True
-    return bool(
-        m.config.cpus > 1 and any(m.w[m.cc_at + cpu * CPU_ROW + i] for cpu in range(m.config.cpus) if cpu != m.cpu for i in range(CPU_ROW))
-    )
+    others = (cpu for cpu in range(m.config.cpus) if cpu != m.cpu)
+    return any(m.w[m.cc_at + cpu * CPU_ROW + i] for cpu in others for i in range(CPU_ROW))

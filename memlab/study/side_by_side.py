@@ -18,6 +18,7 @@ from ..machine import Machine, Stats
 from ..memdesc import MemType
 from ..ram import KernelBug, Snapshot
 from ..recording import Recording
+from ..structs import buddy
 from .radix_freelist import RadixMachine
 from .radix_tree import Use
 
@@ -108,7 +109,7 @@ class SideBySide:
 
     def snapshot(self) -> Snapshots:
         """Return a copy of all RAM that ``restore`` takes and that can be compared with ``==``."""
-        return Snapshots(self.linked.snapshot(), self.radix.snapshot(), self.held)
+        return Snapshots(self.linked.snapshot(), self.radix.snapshot(), dict(self._held))
 
     def restore(self, snapshot: Snapshots) -> None:
         """Make RAM what it was when the snapshot was taken.  TypeError or ValueError if it is of something else."""
@@ -143,9 +144,9 @@ class SideBySide:
 
     def _in_linked(self, pfn: int | None) -> int | None:
         m = self.linked
-        if pfn is None or m.w[m.MM + pfn] & 15 != MemType.BUDDY or m.buddy(m.mem_desc(pfn).address).page != m.pfn_to_page(pfn):
-            return None
-        return pfn
+        word = 0 if pfn is None else m.w[m.MM + pfn]
+        at = ((word - MemType.BUDDY - m.B) >> 3) + buddy.page.word
+        return pfn if word & 15 == MemType.BUDDY and 0 <= at < len(m.w) and m.w[at] == m.V + m.page_bytes * cast("int", pfn) else None
 
     def _in_radix(self, pfn: int | None) -> int | None:
         return pfn if pfn is not None and self.radix.block(pfn)[::2] == (pfn, Use.ALLOCATED) else None

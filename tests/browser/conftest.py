@@ -28,7 +28,8 @@ from playwright.sync_api import expect
 
 from memlab.workbook import make_copies
 
-NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = ROOT / "notebooks"
 # Milliseconds to wait for anything: long, for a loaded machine. A test that passes never waits so long.
 PATIENCE = 60_000
 ERRORS = ", ".join(f".jp-RenderedText[data-mime-type='application/vnd.jupyter.{kind}']" for kind in ("error", "stderr"))
@@ -120,3 +121,33 @@ def run_all(lab_url, page):
         return page
 
     return run
+
+
+@pytest.fixture
+def npm_file():
+    """A function: the path of a file in a package from npm; the test fails if it is not installed."""
+
+    def find(name):
+        path = ROOT / ".venv" / "npm" / "node_modules" / name
+        if not path.is_file():
+            pytest.fail("This test needs a package from npm: `make test` gets it, or `make .venv/npm.stamp` alone.", pytrace=False)
+        return path
+
+    return find
+
+
+@pytest.fixture
+def axe_violations(page, npm_file):
+    """A function: what axe-core finds wrong, serious or worse, within all that a CSS selector finds; [] is good."""
+    axe = npm_file("axe-core/axe.min.js")
+
+    def violations(selector):
+        if not page.evaluate("() => 'axe' in window"):
+            page.evaluate(axe.read_text(encoding="utf-8"))  # not a script tag: JupyterLab's AMD loader would take it
+        return page.evaluate(
+            """async selector => (await axe.run(selector)).violations.filter(v => ['serious', 'critical'].includes(v.impact))
+                 .map(v => `${v.id}: ${v.nodes.map(n => n.html).join(' | ')}`)""",
+            selector,
+        )
+
+    return violations

@@ -1,81 +1,87 @@
 """The Buddy lab in a real JupyterLab: by mouse and by keyboard, with picture, sentence and RAM compared after each step."""
 
-import ast
+import random
 
 import pytest
+from lab_page import LabPage
 from playwright.sync_api import expect
 
-# The lab of 00_start.ipynb has the name `lab` in its kernel. What lies on pages 128 to 191, read from RAM:
-BLOCKS = "[(b.start, b.order, lab.machine.mem_desc(b.start).type.name) for b in __import__('memlab.figures.blocks', fromlist=['x']).blocks(lab.machine, lab.look.arena)]"
+# What lies on the lab's pages, read from RAM by a notebook's kernel: [(first page, letter and order)].
+RAM = """
+from memlab.figures.blocks import KINDS, blocks, kind_of
+
+def ram(view):
+    m = view.machine
+    m.check()
+    return {b.start: f"{KINDS[kind_of(m, b.start)].letter}{b.order}" for b in blocks(m, view.look.arena)}
+
+def lists(view):
+    return [[m.page_to_pfn(m.buddy(m.B + 8 * li - 8).page) for li in list_for_each(m, z.heads + 2 * k)]
+            for m in [view.machine] for z in m.zones for k in range(m.max_order + 1)]
+
+from memlab.list_head import list_for_each
+from memlab.labs import buddy_lab
+"""
+ONE = "lab = buddy_lab()\nlab"
+# The words that stand on cells of the page map, by first page: the letters whose middle is in the cell's box.
+DRAWN = """lab => {
+  const letters = [...lab.querySelectorAll('[data-fragment^="page_map-letters"] text.ml-first')].flatMap((text) =>
+    [...text.textContent].map((letter, i) => ({ letter, x: text.x.baseVal[i].value, y: Number(text.getAttribute('y')) })));
+  const boxes = [...lab.querySelectorAll('[data-fragment^="page_map-targets"] path')].map((path) => [path.dataset.cell, path.getBBox()]);
+  return Object.fromEntries(boxes
+    .map(([cell, box]) => [Number(cell.split('-')[1]),
+      letters.filter(({ x, y }) => x > box.x && x < box.x + box.width && y > box.y && y < box.y + box.height).map(({ letter }) => letter).join('')])
+    .filter(([, words]) => words));
+}"""
 
 
-class LabPage:
-    """What a learner does to the lab, and what can be seen of it."""
+class BuddyPage(LabPage):
+    """A Buddy lab on a page; ``name`` is what its view is called in the kernel."""
 
-    def __init__(self, page, lab):
-        self.page, self.lab = page, lab
-        self.picture = lab.locator(".memlab-host")
-
-    def button(self, name):
-        return self.lab.get_by_role("button", name=name, exact=True)
-
-    def says(self, start):
-        """Wait until the lab says a sentence that starts so."""
-        expect(self.lab.get_by_role("status")).to_contain_text(start)
-
-    def drawn(self):
-        """The blocks as they are drawn: {first page: letter and order}, from the texts that stand on cells."""
-        return self.lab.evaluate(
-            """lab => Object.fromEntries([...lab.querySelectorAll('rect[data-cell]')]
-                 .map(rect => [rect.dataset.cell, rect.nextElementSibling])
-                 .filter(([, text]) => text?.classList.contains('ml-first'))
-                 .map(([cell, text]) => [Number(cell.split('-')[1]), text.textContent]))"""
-        )
-
-    def selected(self):
-        return self.picture.evaluate(
-            "host => document.getElementById(host.getAttribute('aria-activedescendant'))?.getAttribute('aria-label')"
-        )
-
-    def in_kernel(self, expression):
-        """The value of a Python expression in the notebook's kernel."""
-        value = self.page.evaluate(
-            """async expression => {
-                 const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-                 const done = kernel.requestExecute({ code: '', silent: true, store_history: false, user_expressions: { value: expression } }).done;
-                 return (await done).content.user_expressions.value;
-               }""",
-            expression,
-        )
-        assert value["status"] == "ok", value
-        return ast.literal_eval(value["data"]["text/plain"])
+    def __init__(self, page, lab, name="lab"):
+        super().__init__(page, lab)
+        self.name = name
 
     def agrees(self):
-        """Compare the picture with RAM; return {first page: letter and order}."""
-        self.in_kernel("lab.machine.check()")
-        letters = {"FREE": "f", "BUDDY": "A"}
-        ram = {start: f"{letters[kind]}{order}" for start, order, kind in self.in_kernel(BLOCKS)}
-        assert {int(pfn): words for pfn, words in self.drawn().items()} == ram
+        """Compare page map, tree and free lists with RAM, which must be in order; return {first page: letter and order}."""
+        ram = self.in_kernel(f"ram({self.name})")
+        assert {int(pfn): words for pfn, words in self.lab.evaluate(DRAWN).items()} == ram
+        tree = self.lab.locator("[data-fragment^='tree-targets'] path").evaluate_all("paths => paths.map(path => path.dataset.cell)")
+        assert sorted(tree) == sorted(f"block-{pfn}" for pfn in ram)
+        boxes = self.lab.locator("[data-fragment^='free_lists'] rect[data-cell]").evaluate_all(
+            "rects => rects.map(rect => rect.dataset.cell)"
+        )
+        assert boxes == [f"list-{pfn}" for linked in self.in_kernel(f"lists({self.name})") for pfn in linked[:5]]
         return ram
 
-    def notebook_cells(self):
-        return self.page.evaluate("jupyterapp.shell.currentWidget.content.widgets.map(cell => cell.model.id)")
+    def order(self, value, name="Order"):
+        self.lab.get_by_role("slider", name=name, exact=True).fill(str(value))
 
 
 @pytest.fixture
-def lab_page(run_all):
+def lab(run_all, workbook, write_notebook):
+    write_notebook(workbook / "my" / "buddy.ipynb", RAM, ONE)
+    page = run_all("buddy.ipynb")
+    found = page.locator(".memlab-lab")
+    expect(found.locator("[data-cell='page-128']")).to_be_visible()
+    return BuddyPage(page, found)
+
+
+def test_the_lab_of_the_first_notebook_works(run_all):
     page = run_all("00_start.ipynb")
     page.evaluate("() => { const n = jupyterapp.shell.currentWidget.content; return n.scrollToItem(n.widgets.length - 1); }")
-    lab = page.locator(".memlab-lab").last
-    expect(lab.locator("[data-cell='page-128']")).to_be_visible()
-    return LabPage(page, lab)
+    lab = LabPage(page, page.locator(".memlab-lab").last)
+    expect(lab.lab.locator("[data-cell='page-128']")).to_be_visible()
+    lab.button("Allocate").click()
+    lab.says("Allocated order 0 at page 128: split a block of order 6 down; took 6 descriptors, rewrote 32 mem_desc words.")
 
 
-def test_allocate_split_and_free_by_mouse(lab_page):
-    lab = lab_page
+def test_allocate_split_free_fill_and_storm_by_mouse(lab):
     assert lab.agrees() == {128: "f6"}
+    lab.button("Free all").click(force=True)  # dimmed, and says why
+    lab.says("No block of pages 128 to 191 is allocated.")
 
-    lab.lab.get_by_role("slider", name="Order").fill("2")
+    lab.order(2)
     lab.button("Allocate").click()
     lab.says("Allocated order 2 at page 128: split a block of order 6 down; took 4 descriptors, rewrote 32 mem_desc words.")
     assert lab.agrees() == {128: "A2", 132: "f2", 136: "f3", 144: "f4", 160: "f5"}
@@ -88,66 +94,155 @@ def test_allocate_split_and_free_by_mouse(lab_page):
     lab.says("Selected page 131, allocated block, order 1 from page 130.")
     address = lab.in_kernel("lab.machine.page_address(131)")
     expect(lab.lab.locator(".memlab-details")).to_contain_text(f"{address:#x}")
+    buddy = lab.in_kernel("lab.machine.mem_desc(131).address")
+    bytes_ = lab.in_kernel(f"lab.machine.read({buddy + 32}, 8).hex(' ')")
+    expect(lab.lab.locator("[data-fragment='descriptor-fields']")).to_contain_text(bytes_)
 
     lab.button("Free").click()
     lab.says("Freed order 1 at page 130: no merge, since its buddy at page 128 is in use")
     assert lab.agrees() == {128: "A1", 130: "f1", 132: "f2", 136: "f3", 144: "f4", 160: "f5"}
-
-    lab.button("Free").click(force=True)  # page 130 is still selected, and free: the button is dimmed, and says why
+    lab.button("Free").click(force=True)  # page 130 is still selected, and free
     lab.says("Page 130 is in a free block")
+
+    lab.lab.locator("[data-cell='list-136']").click()  # in the free lists
+    lab.says("Selected free block at page 136, number 1 of 1 on the list of order 3.")
+    lab.lab.locator("[data-cell='block-128']").click()  # in the tree
+    lab.says("Selected allocated block of 2 pages, order 1, at page 128.")
+    lab.button("Free").click()
+    lab.says("Freed order 1 at page 128: merged 5 times into a free block of order 6 at page 128; gave back 5 descriptors")
+    assert lab.agrees() == {128: "f6"}
+
+    lab.lab.get_by_role("spinbutton", name="Bytes").fill("10000")
+    lab.button("Allocate bytes").click()
+    lab.says("10,000 bytes need order 2: 6,384 bytes of 16 KiB (39 %) lost inside the block. Allocated order 2 at page 128")
+    assert lab.agrees()[128] == "A2"
+
+    lab.order(1, "Fill order")
+    lab.button("Fill").click()
+    lab.says("Filled memory with 30 blocks of order 1; took 26 descriptors, rewrote")
+    assert lab.agrees() == {128: "A2", **dict.fromkeys(range(132, 192, 2), "A1")}
+    inside = lab.lab.get_by_role("slider", name="Inside this step")
+    inside.fill("4")  # as RAM was then: five blocks
+    expect(lab.lab.locator("[data-cell='block-144']")).to_have_count(1)
+    expect(lab.lab.locator("[data-cell='block-160']")).to_have_count(1)
+    expect(lab.lab.locator("[data-cell='block-190']")).to_have_count(0)
+    inside.fill(inside.get_attribute("max"))
+    expect(lab.lab.locator("[data-cell='block-190']")).to_have_count(1)
+    lab.agrees()
+
+    lab.button("Free all").click()
+    lab.says("Freed 31 blocks with 30 merges; gave back 30 descriptors")
+    assert lab.agrees() == {128: "f6"}
+
+    lab.lab.get_by_role("spinbutton", name="Seed").fill("7")
+    lab.button("Storm").click()
+    lab.says("Storm 7 of 20 steps: ")
+    after = lab.agrees()
     lab.button("Undo").click()
-    lab.says("Undone: Freed order 1 at page 130")
-    assert lab.agrees()[130] == "A1"
+    lab.says("Undone: Storm 7")
+    assert lab.agrees() == {128: "f6"}
     lab.button("Redo").click()
-    lab.says("Redone: Freed order 1 at page 130")
+    lab.says("Redone: Storm 7")
+    assert lab.agrees() == after
+    lab.lab.get_by_role("slider", name="Time").fill("2")
+    lab.says("After step 2 of")
+    assert lab.agrees() == {128: "A1", 130: "A1", 132: "f2", 136: "f3", 144: "f4", 160: "f5"}
     lab.button("Reset").click()
-    lab.says("Undid all 3 steps")
+    lab.says("Undid all 2 steps")
     assert lab.agrees() == {128: "f6"}
 
 
-def test_the_keyboard_alone_will_do_and_no_key_reaches_the_notebook(lab_page):
-    lab, page = lab_page, lab_page.page
-    cells = lab.notebook_cells()
-    lab.lab.get_by_role("slider", name="Order").focus()
-    for key in ("ArrowRight", "ArrowRight", "ArrowRight"):
-        page.keyboard.press(key)
-    page.keyboard.press("Tab")
+def test_the_keyboard_alone_will_do_and_no_key_reaches_the_notebook(lab):
+    page, cells = lab.page, lab.notebook_cells()
+
+    def press(*keys):
+        for key in keys:
+            page.keyboard.press(key)
+
+    lab.lab.get_by_role("slider", name="Order", exact=True).focus()
+    press("ArrowRight", "ArrowRight", "ArrowRight", "Tab")
     expect(lab.button("Allocate")).to_be_focused()
-    page.keyboard.press("Enter")
+    press("Enter")
     lab.says("Allocated order 3 at page 128")
-    page.keyboard.press("Tab")
+    assert lab.agrees() == {128: "A3", 136: "f3", 144: "f4", 160: "f5"}
+    press("Tab")
+    expect(lab.lab.get_by_role("spinbutton", name="Bytes")).to_be_focused()
+    press("ControlOrMeta+a", "1", "2", "0", "0", "0", "Tab", "Enter")
+    lab.says("12,000 bytes need order 2: 4,384 bytes of 16 KiB (27 %) lost inside the block. Allocated order 2 at page 136")
+    assert lab.agrees() == {128: "A3", 136: "A2", 140: "f2", 144: "f4", 160: "f5"}
+    press("Tab")
     expect(lab.button("Split")).to_be_focused()
-    page.keyboard.press("Space")
-    lab.says("Split the block at page 128 into two of order 2")
-    assert lab.agrees() == {128: "A2", 132: "A2", 136: "f3", 144: "f4", 160: "f5"}
+    press("Space")
+    lab.says("Split the block at page 136 into two of order 1")
+    assert lab.agrees() == {128: "A3", 136: "A1", 138: "A1", 140: "f2", 144: "f4", 160: "f5"}
 
     lab.picture.focus()
-    assert lab.selected() == "page 128, allocated block, order 2 from page 128, selected"
-    for key in ("ArrowRight",) * 5:
-        page.keyboard.press(key)
-    assert lab.selected() == "page 133, allocated block, order 2 from page 132"
-    page.keyboard.press("Enter")
-    lab.says("Selected page 133")
+    assert (
+        lab.selected() == "page 136, allocated block, order 1 from page 136, selected"
+        or lab.selected() == "page 136, allocated block, order 1, selected"
+    )
+    press("ArrowRight", "ArrowRight", "ArrowRight")
+    assert lab.selected() == "page 139, allocated block, order 1 from page 138"
+    press("Enter")
+    lab.says("Selected page 139, allocated block, order 1 from page 138.")
     expect(lab.picture).to_be_focused()  # patched, not replaced
-    for key in ("ArrowDown", "ArrowUp", "Home", "End", "ArrowUp", "ArrowLeft"):
-        page.keyboard.press(key)
+    press("ArrowDown", "ArrowUp", "Home", "End", "ArrowUp", "ArrowLeft")
     assert lab.selected().startswith("page 142,")
+    press("ArrowRight", "ArrowRight")  # past the end of a row: into the tree beside it
+    assert " of " in lab.selected()
+    assert "at page" in lab.selected()
 
     # JupyterLab's command mode would delete this cell, and insert one
     for place in (lab.picture, lab.button("Free")):
         place.focus()
-        for key in ("d", "d", "b", "a", "x", "Escape", "d", "d"):
-            page.keyboard.press(key)
+        press("d", "d", "b", "a", "x", "Escape", "d", "d")
         expect(place).to_be_focused()
         assert lab.notebook_cells() == cells
 
-    page.keyboard.press("Enter")
-    lab.says("Freed order 2 at page 132")
-    assert lab.agrees() == {128: "A2", 132: "f2", 136: "f3", 144: "f4", 160: "f5"}
+    press("Enter")
+    lab.says("Freed order 1 at page 138: no merge, since its buddy at page 136 is in use")
+    assert lab.agrees() == {128: "A3", 136: "A1", 138: "f1", 140: "f2", 144: "f4", 160: "f5"}
+    press("Tab", "Tab", "Enter")
+    lab.says("Filled memory with 54 blocks of order 0")
+    assert lab.agrees()[191] == "A0"
+    press("Tab", "Enter")
+    lab.says("Freed 56 blocks with 55 merges")
+    assert lab.agrees() == {128: "f6"}
+    press("Tab", "Tab", "ArrowLeft", "Tab", "Enter")
+    lab.says("Storm 1 of 10 steps: ")
+    lab.agrees()
+    press("Tab", "Enter")
+    lab.says("Undone: Storm 1")
+    assert lab.agrees() == {128: "f6"}
+
+
+def test_20_random_actions_leave_ram_in_order(lab):
+    seed = 20211025
+    rng, done = random.Random(seed), []
+    names = ["Allocate", "Allocate", "Allocate", "Allocate bytes", "Split", "Free", "Free", "Fill", "Free all", "Storm", "Undo", "Redo"]
+    try:
+        while len(done) < 20:
+            cell = rng.choice(lab.lab.locator("[data-cell]").evaluate_all("cells => cells.map(cell => cell.dataset.cell)"))
+            lab.lab.locator(f"[data-cell='{cell}']").click()
+            lab.says("Selected ")
+            lab.order(rng.randrange(4))
+            lab.order(rng.randrange(3), "Fill order")
+            lab.lab.get_by_role("spinbutton", name="Seed").fill(str(rng.randrange(99)))
+            button = lab.button(rng.choice(names))
+            if button.get_attribute("aria-disabled") != "true":
+                done.append((cell, button.inner_text()))
+                button.click()
+                expect(lab.lab.get_by_role("status")).not_to_contain_text("Selected ")
+                lab.agrees()
+    except BaseException as error:
+        error.add_note(f"seed {seed}, actions {done}")
+        raise
+    assert len({name for _, name in done}) > 5
 
 
 TWO_VIEWS = """
-from memlab.labs import BUDDY_LAB, Action, ChoiceParam, Done, Lab, LabView, Session, buddy_lab
+from memlab.labs import BUDDY_LAB, Action, ChoiceParam, Done, Lab, LabView, Session
+
 lab = buddy_lab()
 lab
 """
@@ -162,17 +257,28 @@ def grab(session, size):
 action = Action("grab", "Grab", run=grab, code=lambda _s, size: "m.alloc_pages(5)", params=(ChoiceParam("size", "Size", ("large", "too large")),))
 LabView(Lab("grab", "Grab lab", BUDDY_LAB.preset, (action,), BUDDY_LAB.figure, BUDDY_LAB.details, ()), lab.session)
 """
+ANOTHER_LAB = """
+def buddy_of(pfn, order):
+    return pfn + (1 << order)
+
+other = buddy_lab(pages=2048, yours={"buddy_of": buddy_of})
+other
+"""
 
 
-def test_two_views_stay_in_step_code_is_noticed_and_a_failure_can_be_undone(run_all, workbook, write_notebook):
-    write_notebook(workbook / "my" / "two_views.ipynb", TWO_VIEWS, SECOND_VIEW)
-    page = run_all("two_views.ipynb")
-    one, two = (LabPage(page, page.locator(f".memlab-lab[aria-label='{name}']")) for name in ("Buddy lab", "Grab lab"))
-    expect(two.lab.locator("[data-cell='page-128']")).to_be_visible()
+def test_views_of_a_machine_stay_in_step_and_labs_of_two_machines_apart(run_all, workbook, write_notebook):
+    write_notebook(workbook / "my" / "views.ipynb", RAM, TWO_VIEWS, SECOND_VIEW, ANOTHER_LAB)
+    page = run_all("views.ipynb")
+    page.set_viewport_size({"width": 1400, "height": 4000})  # JupyterLab draws only what is in sight
+    one, two = (BuddyPage(page, page.locator(f".memlab-lab[aria-label='{name}']").first) for name in ("Buddy lab", "Grab lab"))
+    other = BuddyPage(page, page.locator(".memlab-lab").last, "other")
+    for view in (one, two, other):
+        expect(view.lab.locator("[data-cell^='page-']").first).to_be_visible()
+    untouched = other.lab.inner_html()
 
     one.button("Allocate").click()
     one.says("Allocated order 0 at page 128")
-    expect(two.lab.locator("[data-cell='page-128'] + text")).to_have_text("A0")
+    assert one.agrees() == two.agrees() == {128: "A0", 129: "f0", 130: "f1", 132: "f2", 136: "f3", 144: "f4", 160: "f5"}
     expect(two.lab.get_by_role("status")).to_have_text("Ready.")  # only the view that acted speaks
 
     two.lab.get_by_role("combobox", name="Size").select_option("too large")
@@ -188,13 +294,14 @@ def test_two_views_stay_in_step_code_is_noticed_and_a_failure_can_be_undone(run_
     two.lab.get_by_role("combobox", name="Size").select_option("large")
     two.button("Grab").click()
     two.says("Grabbed a large block.")
-    expect(one.lab.locator("[data-cell='page-128'] + text")).to_have_text("A5")
+    assert one.agrees() == {128: "A5", 160: "f5"}
 
     page.evaluate(
         "async () => (await jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({ code: 'lab.machine.alloc_pages(4)' }).done)"
     )
     for view in (one, two):
-        expect(view.lab.locator("[data-cell='page-160'] + text")).to_have_text("A4")
+        expect(view.lab.locator("[data-cell='block-160']")).to_have_count(1)
+        assert view.agrees() == {128: "A5", 160: "A4", 176: "f4"}
     one.button("Undo").click()
     one.says("Undone: RAM was changed by code in a notebook cell.")
     assert two.agrees() == {128: "A5", 160: "f5"}
@@ -205,3 +312,14 @@ def test_two_views_stay_in_step_code_is_noticed_and_a_failure_can_be_undone(run_
     expect(one.lab.get_by_role("region", name="Python code")).to_contain_text("m.alloc_pages(5)")
     expect(one.lab.get_by_text("0xb0", exact=True)).to_be_visible()
     expect(two.button("Hexadecimal")).to_have_attribute("aria-pressed", "false")  # how numbers look is a view's own
+
+    # the other machine's lab saw nothing of it all; and in it the learner's function is drawn beside the machine
+    assert other.lab.inner_html() == untouched
+    other.order(1)
+    for _ in range(2):
+        other.button("Allocate").click()
+    other.says("Your buddy_of(4098, 1) gives 4100; the machine differs: its buddy is page 4096")
+    expect(other.lab.locator(".ml-mark.ml-yours")).to_have_count(1)
+    expect(other.lab.locator(".ml-mark.ml-machine")).to_have_count(1)
+    assert other.in_kernel("ram(other)")[4098] == "A1"
+    assert one.in_kernel("ram(lab)") == {128: "A5", 160: "f5"}

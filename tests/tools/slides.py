@@ -230,7 +230,12 @@ def node(script: str, given: str) -> str:
     """Run a Node.js script with the packages from npm; return what it printed."""
     try:
         done = subprocess.run(
-            ["node", "-e", script], input=given, env=os.environ | {"NODE_PATH": str(NODE_MODULES)}, capture_output=True, text=True, check=False
+            ["node", "-e", script],
+            input=given,
+            env=os.environ | {"NODE_PATH": str(NODE_MODULES)},
+            capture_output=True,
+            text=True,
+            check=False,
         )
     except FileNotFoundError:
         raise SlideError(NO_NPM) from None

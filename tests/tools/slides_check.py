@@ -40,12 +40,12 @@ LOOK = """
       note("overflow", 1, `${words(e)} does not show all of what is in it`);
     const size = parseFloat(style.fontSize) * (svg ? svg.getScreenCTM().a : 1);
     const writes = [...e.childNodes].some((n) => n.nodeType === Node.TEXT_NODE && n.data.trim());
-    if (writes && size < SMALLEST) found.add(`${words(e)} is too small to read: ${size.toFixed(1)} pixels`);
+    if (writes && size < 9.5) note("size", 1 / size, `${words(e)} is too small to read: ${size.toFixed(1)} pixels`);
   }
   if (!slide.innerText.trim()) note("nothing", 1, "there is nothing to be seen");
   return Object.values(worst).map(({ said }) => said);
 }
-""".replace("SMALLEST", "9.5")
+"""
 
 
 def findings(browser: Browser, deck: Path) -> Iterator[str]:
@@ -67,7 +67,7 @@ def findings(browser: Browser, deck: Path) -> Iterator[str]:
     for url in dict.fromkeys(asked):
         if not url.startswith(("file:", "data:")):
             yield f"asks for {url}"
-    yield from (f"a script failed: {error}" for error in errors)
+    yield from (f"a script failed: {error}" for error in dict.fromkeys(errors))
     page.close()
 
 

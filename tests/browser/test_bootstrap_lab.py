@@ -1,0 +1,185 @@
+"""The Bootstrap lab in a real JupyterLab: by mouse and by keyboard, with picture, sentence and RAM compared after each step."""
+
+import contextlib
+
+import pytest
+from lab_page import LabPage
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
+from playwright.sync_api import expect
+
+# `ram()` gives what the picture should show, read from RAM: the mem_desc of pages 40 to 47, and where the first two struct slabs
+# of page 40 say that their buddy and their page are.
+NOTEBOOK = """
+from contextlib import nullcontext
+
+from memlab.labs import bootstrap_lab
+from memlab.structs import slab
+
+lab = bootstrap_lab(order=2)
+m = lab.machine
+
+def place(address):
+    page, at = divmod(address - m.B, 4096)
+    return f"{page}+{at:#x}" if address else "0"
+
+def ram():
+    look = lab.look
+    with look.recording.at(look.frame) if look.frame is not None else nullcontext(m.check()):
+        words = {f"desc-40-{p}": f"{'rfAS'[m.mem_desc(p).type]} {p} {place(m.mem_desc(p).address)}" for p in range(40, 48)}
+        for i in range(2):
+            s = slab(m, m.page_address(40) + 64 * i)
+            words |= {f"w-40-{s.address + 24 - m.B >> 3}": place(s.buddy), f"w-40-{s.address + 48 - m.B >> 3}": place(s.virt)}
+    return words
+
+lab
+"""
+DRAWN = """([lab, cells]) => Object.fromEntries(cells.map(cell => {
+  const rect = lab.querySelector(`[data-cell="${cell}"]`);
+  const texts = [rect?.nextElementSibling, cell.startsWith("desc") ? rect?.nextElementSibling?.nextElementSibling : null];
+  return [cell, texts.filter(Boolean).map(text => text.textContent).join(" ")];
+}))"""
+AS_IN_RAM = f"([lab, ram]) => {{ const drawn = ({DRAWN})([lab, Object.keys(ram)]); return Object.keys(ram).every(cell => drawn[cell] === ram[cell]); }}"
+
+
+@pytest.fixture
+def lab(run_all, workbook, write_notebook):
+    write_notebook(workbook / "my" / "bootstrap.ipynb", NOTEBOOK)
+    page = run_all("bootstrap.ipynb")
+    found = page.locator(".memlab-lab")
+    expect(found.locator("[data-cell='desc-40-40']")).to_be_visible()
+    return LabPage(page, found)
+
+
+def agrees(lab):
+    """See that the picture comes to show what is in RAM, at the moment that is chosen; return letters of pages 40 to 47."""
+    ram = lab.in_kernel("ram()")  # answered after whatever was clicked before
+    handle = lab.lab.element_handle()
+    with contextlib.suppress(PlaywrightTimeout):  # the comparison below tells more
+        lab.page.wait_for_function(AS_IN_RAM, arg=[handle, ram], timeout=10_000)
+    assert lab.lab.evaluate(f"(lab, cells) => ({DRAWN})([lab, cells])", list(ram)) == ram
+    return "".join(ram[f"desc-40-{p}"][0] for p in range(40, 48))
+
+
+def moment(lab):
+    """The slider inside a step, and what it says."""
+    return lab.lab.get_by_role("slider", name="Inside this step")
+
+
+def mark(lab, words):
+    """The number of the step whose sentence contains the words."""
+    return lab.in_kernel(f"next(k for k, mark in enumerate(lab.session.recording().marks) if {words!r} in mark)")
+
+
+def test_a_page_comes_to_describe_itself_by_mouse(lab):
+    assert agrees(lab) == "ffffAAAA"
+    lab.button("Ask for a struct slab").click()
+    lab.says("Asked for a struct slab and got the one at byte 128 of page 40: built 2 slabs, wrote 185 words in 21 steps.")
+    assert agrees(lab) == "SSffAAAA"
+    end = lab.in_kernel("hash(str(m.snapshot().parts()))")
+
+    inside = moment(lab)
+    k = mark(lab, "The struct slab at byte 64 of page 40 is written")
+    inside.fill(str(k))
+    expect(lab.lab).to_contain_text("The struct slab at byte 64 of page 40 is written: it describes page 41")
+    expect(lab.lab.locator("svg .ml-written")).to_have_count(4)  # flags, buddy, counts, virt
+    assert agrees(lab) == "SSffAAAA"
+    expect(lab.lab.locator(".memlab-details")).to_contain_text("page 40, struct slab[1].virt")
+    expect(lab.lab.locator(".memlab-details")).to_contain_text(f"0 → {lab.in_kernel('m.page_address(41)'):#x} (41+0x0)")
+
+    inside.fill(str(mark(lab, "The block is split")))  # and back
+    expect(lab.lab.locator(".memlab-details")).to_contain_text("struct page 40) → ")
+    assert agrees(lab) == "ffffAAAA"
+    assert lab.in_kernel("hash(str(m.snapshot().parts()))") == end  # only the picture went back
+    inside.fill(inside.get_attribute("max"))
+    assert agrees(lab) == "SSffAAAA"
+
+    virt = lab.in_kernel("m.page_address(40) - m.B + 48 >> 3")
+    lab.lab.locator(f"[data-cell='w-40-{virt}']").click()
+    lab.says("Selected page 40, struct slab[0].virt: 40+0x0.")
+    expect(lab.lab.locator(".memlab-details")).to_contain_text(f"{lab.in_kernel('m.page_address(40) + 48'):#x}")
+
+    lab.button("Ask for a struct slab").click()
+    lab.says("Asked for a struct slab and got the one at byte 192 of page 40: no slab had to be built")
+    lab.button("Use up descriptors").click()
+    lab.says("Took all 143 free descriptors")
+    lab.button("Take a block").click()
+    lab.says("Took pages 42 to 43, order 1: it had just that order")
+    assert agrees(lab) == "SSAAAAAA"
+    lab.button("Undo").click()
+    lab.says("Undone: Took pages 42 to 43")
+    assert agrees(lab) == "SSffAAAA"
+    lab.button("Redo").click()
+    lab.says("Redone: Took pages 42 to 43")
+    lab.button("Free a block").click()
+    lab.says("Freed page 46, order 0; nothing was allocated for that.")
+    lab.button("Ask for a page").click()
+    lab.says("Asked for a page and got page 46: no slab had to be built")
+    lab.button("Give back descriptors").click()
+    lab.says("Gave back")
+    expect(lab.lab.get_by_role("status")).to_contain_text("pages 40 and 41 of the arena stay slabs")
+    lab.lab.get_by_role("slider", name="Time").fill("0")
+    assert agrees(lab) == "ffffAAAA"
+
+
+def test_the_keyboard_alone_will_do_and_no_key_reaches_the_notebook(lab):
+    page, cells = lab.page, lab.notebook_cells()
+    lab.button("Ask for a page").focus()
+    page.keyboard.press("Enter")
+    lab.says("Asked for a page and got page 43: built 3 slabs")
+    assert agrees(lab) == "SSSAAAAA"
+
+    moment(lab).focus()
+    page.keyboard.press("Home")
+    expect(lab.lab).to_contain_text("alloc_pages() is called.")
+    assert agrees(lab) == "ffffAAAA"
+    k = mark(lab, "The mem_desc of page 40 now names")
+    for _ in range(k):
+        page.keyboard.press("ArrowRight")
+    expect(lab.lab).to_contain_text(
+        "The mem_desc of page 40 now names a struct slab at byte 0 of page 40 itself, which is not written yet."
+    )
+    assert agrees(lab)[:2] == "Sf"
+    page.keyboard.press("ArrowLeft")
+    expect(lab.lab).to_contain_text("A new struct buddy on page 41 describes page 40, order 0.")
+    assert agrees(lab)[:2] == "ff"
+    expect(moment(lab)).to_be_focused()
+    page.keyboard.press("End")
+    assert agrees(lab) == "SSSAAAAA"
+
+    lab.picture.focus()
+    assert lab.selected() == "page 40, slab, order 0, selected"  # in the map, which is the second panel
+    for key in ("ArrowDown", "Home"):
+        page.keyboard.press(key)
+    assert lab.selected() == "page 40, struct slab[0].flags: 0x20"
+    for _ in range(6):
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    assert lab.selected() == "page 40, struct slab[1].virt: 41+0x0"
+    page.keyboard.press("Enter")
+    lab.says("Selected page 40, struct slab[1].virt: 41+0x0.")
+    expect(lab.picture).to_be_focused()  # patched, not replaced
+
+    # JupyterLab's command mode would delete this cell, and insert one
+    for place in (lab.picture, lab.button("Take a block"), moment(lab)):
+        place.focus()
+        for key in ("d", "d", "b", "a", "x", "Escape", "d", "d"):
+            page.keyboard.press(key)
+        expect(place).to_be_focused()
+        assert lab.notebook_cells() == cells
+
+    lab.button("Use up descriptors").focus()
+    page.keyboard.press("Space")
+    lab.says("Took all")
+    lab.lab.get_by_role("slider", name="Order to free").focus()
+    page.keyboard.press("End")
+    page.keyboard.press("Tab")
+    expect(lab.button("Free a block")).to_be_focused()
+    page.keyboard.press("Enter")
+    lab.says("Freed pages 48 to 55, order 3")
+    lab.button("Undo").focus()
+    page.keyboard.press("Enter")
+    lab.says("Undone: Freed pages 48 to 55")
+    lab.button("Reset").focus()
+    page.keyboard.press("Enter")
+    lab.says("Undid all 2 steps")
+    assert agrees(lab) == "ffffAAAA"
