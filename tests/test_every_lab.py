@@ -221,7 +221,11 @@ def test_a_lab_on_a_damaged_machine_still_answers_and_undo_mends_it(lab, monkeyp
         position = learner.session.position
         for _ in range(20):
             ram = getattr(m, "linked", m)  # one of the Free-list lab's two machines
-            places = ram.MM + rng.randrange(ram.nr_pages), rng.randrange(ram.highmem_pfn << ram.WS), rng.randrange(ram.KA, ram._kernel_end >> 3)
+            places = (
+                ram.MM + rng.randrange(ram.nr_pages),
+                rng.randrange(ram.highmem_pfn << ram.WS),
+                rng.randrange(ram.KA, ram._kernel_end >> 3),
+            )
             ram.write(ram.B + 8 * rng.choice(places), rng.getrandbits(64).to_bytes(8, "little"))
         answer = browser.press("show")
         assert "fragments" in answer or "alert" in answer

@@ -87,7 +87,14 @@ def test_a_set_up_takes_no_other_parameters(bad):
 def test_a_control_follows_the_machine(browser):
     control = browser.known("controls")["take"][0]
     free = browser.view.machine.free_pages_count
-    assert control == {"name": "pages", "label": "Pages", "kind": "int", "value": 1, "values": list(range(1, free + 1)), "words": control["words"]}
+    assert control == {
+        "name": "pages",
+        "label": "Pages",
+        "kind": "int",
+        "value": 1,
+        "values": list(range(1, free + 1)),
+        "words": control["words"],
+    }
     assert control["words"][-1] == f"{free} pages"
     assert browser.press("take", pages=2)["controls"]["take"][0]["values"] == list(range(1, free - 1))
     assert "controls" not in browser.press("select", cell="note")
@@ -279,7 +286,7 @@ def endless():
 
 def swallowing():
     while True:
-        try:
+        try:  # noqa: SIM105
             _ = 1
         except:  # noqa: E722
             pass
@@ -287,9 +294,9 @@ def swallowing():
 
 def catching():
     while True:
-        try:
+        try:  # noqa: SIM105
             _ = 1
-        except Exception:
+        except Exception:  # noqa: BLE001
             pass
 
 

@@ -20,7 +20,7 @@ from memlab.figures.slab_state import (
     slabs_of,
     unborn_slabs,
 )
-from memlab.labs import SLAB_LAB, LabView, Refused, Session, open_lab, slab_lab, slab_machine
+from memlab.labs import SLAB_LAB, LabView, Look, Refused, Session, open_lab, slab_lab, slab_machine
 from memlab.recording import Recording
 from memlab.slub_size import calculate_order, calculate_sizes, objects_per_slab
 
@@ -360,7 +360,7 @@ def test_the_picture_can_be_drawn_at_every_moment_of_a_slabs_making(session):
         for k in range(len(recording)):
             with recording.at(k):
                 pictures.add(figure(m, cell).html())
-                SLAB_LAB.details(m, slab_lab(m).look)
+                SLAB_LAB.details(m, Look(range(1), cell))
     assert len(pictures) > 15
 
 
@@ -391,13 +391,13 @@ def test_no_damage_keeps_the_picture_from_being_drawn(seed):
         places += [*range(slab.address - m.B >> 3, (slab.address - m.B >> 3) + 8)] * 20
     clean = m.snapshot()
     values = [0, 1, 3, (1 << 64) - 1, m.B + 8, m.B + 16, m.B + (m.nr_pages << m.PS) - 16]
-    for _ in range(80):
+    for _ in range(60):
         at = rng.choice(places)
         m.w[at] = rng.choice([*values, m.w[at] ^ 1 << rng.randrange(64), rng.getrandbits(64), m.w[rng.choice(places)]])
         pfn = rng.randrange(m.nr_pages)
         for cell in (None, f"cache-{slot}", f"slab-{pfn}", f"object-{pfn}-{rng.randrange(30)}"):
             figure(m, cell).html()
-            SLAB_LAB.details(m, slab_lab(m).look._replace(cell=cell))
+            SLAB_LAB.details(m, Look(range(1), cell))
         if rng.random() < 0.3:
             m.restore(clean)
 

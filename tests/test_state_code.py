@@ -149,7 +149,10 @@ def test_a_code_with_another_set_up_is_refused_with_what_to_do_instead(view, mon
     code = buddy_lab(pages=256).state_code
     answer = Browser(view, monkeypatch).press("open", code=code)
     assert answer["refused"]
-    assert answer["status"] == f'This state code begins with another machine than this lab\'s; in a cell of its own, open_lab("{code}") opens it.'
+    assert (
+        answer["status"]
+        == f'This state code begins with another machine than this lab\'s; in a cell of its own, open_lab("{code}") opens it.'
+    )
     own = Browser(buddy_lab(Machine("1M", max_order=6)), monkeypatch)
     assert "begins with another machine" in own.press("open", code=view.state_code)["status"]
 
@@ -172,14 +175,35 @@ HOSTILE = [
     *(GOOD[:20] + bad + GOOD[20:] for bad in ("\0", "é", "=", "+", "a" * 2000)),
     *(make({"setup": SETUP, "steps": []}, lab=lab) for lab in ("x", "labs", "os", "session")),
     *(make(bad) for bad in (None, 1, "x", [], {}, {"setup": SETUP}, {"steps": []}, {"setup": SETUP, "steps": [], "more": 1})),
-    *(make({"setup": bad, "steps": []}) for bad in (None, [], 1, "pages", {"pages": 65}, {"pages": "64"}, {"pages": 1 << 30}, {"pages": True})),
-    *(make({"setup": bad, "steps": []}) for bad in ({"pages": None}, {"size": 64}, {"self": 1}, {"pages": [64]}, {"pages": float("inf")}, {"": 1})),
+    *(
+        make({"setup": bad, "steps": []})
+        for bad in (None, [], 1, "pages", {"pages": 65}, {"pages": "64"}, {"pages": 1 << 30}, {"pages": True})
+    ),
+    *(
+        make({"setup": bad, "steps": []})
+        for bad in ({"pages": None}, {"size": 64}, {"self": 1}, {"pages": [64]}, {"pages": float("inf")}, {"": 1})
+    ),
     *(make({"setup": SETUP, "steps": bad}) for bad in (None, {}, "steps", 1, [1], [None], ["allocate"], [[]], [["allocate"]])),
-    *(make({"setup": SETUP, "steps": [bad]}) for bad in (["allocate", []], ["allocate", {}, {}], [1, {}], ["x", "allocate", {}], ["allocate", None])),
-    *(make({"setup": SETUP, "steps": [[name, {}]]}) for name in ("", "undo", "reset", "open", "__init__", "run", "alloc_pages", "x" * 1000)),
-    *(make({"setup": SETUP, "steps": [["allocate", {"order": bad}]]}) for bad in (None, -1, 7, "2", 2.0, True, [], {}, 1 << 99, float("nan"))),
-    *(make({"setup": SETUP, "steps": [["allocate", bad]]}) for bad in ({}, {"order": 2, "gfp": 0}, {"self": 1}, {"session": 1, "order": 1})),
-    *(make({"setup": SETUP, "steps": [*ONE, ["free", {"cell": bad}]]}) for bad in (None, 128, "page-0", "page-64", "page-1", "x", "page-9999999", [])),
+    *(
+        make({"setup": SETUP, "steps": [bad]})
+        for bad in (["allocate", []], ["allocate", {}, {}], [1, {}], ["x", "allocate", {}], ["allocate", None])
+    ),
+    *(
+        make({"setup": SETUP, "steps": [[name, {}]]})
+        for name in ("", "undo", "reset", "open", "__init__", "run", "alloc_pages", "x" * 1000)
+    ),
+    *(
+        make({"setup": SETUP, "steps": [["allocate", {"order": bad}]]})
+        for bad in (None, -1, 7, "2", 2.0, True, [], {}, 1 << 99, float("nan"))
+    ),
+    *(
+        make({"setup": SETUP, "steps": [["allocate", bad]]})
+        for bad in ({}, {"order": 2, "gfp": 0}, {"self": 1}, {"session": 1, "order": 1})
+    ),
+    *(
+        make({"setup": SETUP, "steps": [*ONE, ["free", {"cell": bad}]]})
+        for bad in (None, 128, "page-0", "page-64", "page-1", "x", "page-9999999", [])
+    ),
     make({"setup": SETUP, "steps": ONE}),  # the hash of RAM is another
     make({"setup": SETUP, "steps": ONE * 501}),
     make({}, raw=b"\xff\xfe not json"),

@@ -184,10 +184,10 @@ class _Drawing:
         fragments["bootstrap-page1"] += self._structs(slab, start, widths, 24, 0, below=True)
         self._rest(fragments, "bootstrap-rest1", slab, stage.pfn, _SLABS, _LEFT + sum(widths), 24 + _ROW * (rows1 + 1))
         strip = 24 + _ROW * (rows1 + 1) + 46
-        fragments["bootstrap-mem_desc"] = self._strip(strip, rows1 + 1)
+        fragments["bootstrap-mem_desc"] = self._strip(strip, rows1)
         top = strip + 40 + 46
         svg = self._fields(buddy, top + _ROW)
-        row = rows1 + 2
+        row = rows1 + 1
         if stage.pair:
             widths = [116.0] * _BUDDIES
             svg += self._structs(buddy, (stage.pfn + 1) << m.WS, widths, top, row)
@@ -249,7 +249,7 @@ class _Drawing:
                 svg += self._word(struct, at, word, x, top, wide, key.kind)
                 name = f"w-{self.stage.pfn}-{at + word}"
                 said = f"{name_of(m, self.stage, m.B + 8 * (at + word))}: {self._value(struct, at, word, key.kind)}"
-                self._cell(name, said + self._new(at + word), row + word + 1, column + i, (x, top, wide, _ROW))
+                self._cell(name, said + self._new(at + word), row + word, column + i, (x, top, wide, _ROW))
             x += wide
         return svg
 

@@ -84,7 +84,9 @@ class Picture:
             wide = 44 + 7 * len(key.meaning)
             if x and x + wide > width:
                 x, y = 0.0, y + 28
-            body += rect(x + 1, y, 20, 20, f"ml-cell ml-boxed {key.kind or 'ml-plain'}") + text(x + 11, y + 15, key.letter, f"ml-mid {key.kind}", 12)
+            body += rect(x + 1, y, 20, 20, f"ml-cell ml-boxed {key.kind or 'ml-plain'}") + text(
+                x + 11, y + 15, key.letter, f"ml-mid {key.kind}", 12
+            )
             body += text(x + 28, y + 15, key.meaning, "", 12)
             x += wide
         height = y + 28 if self.legend else y

@@ -37,9 +37,13 @@ def slab_links(m: Machine, address: int, hexadecimal: bool = False) -> Picture:
         ("inuse, objects", f"{slab.inuse}, {slab.objects}"),
         ("order, frozen", f"{slab.order}, {slab.frozen}"),
         ("virt", _pointer(slab.virt)),
-        ("slab_cache", f"{_pointer(slab.slab_cache)} {cache if len(cache) < 14 else f'{cache[:12]}…'}"),
+        ("slab_cache", _pointer(slab.slab_cache)),
     ]
-    fragments = {"slab_links-slab": _box(_LEFT, 0, _WIDE, "struct slab", f"{address:#x}, {_where(m, address)}", rows)}
+    fragments = {
+        "slab_links-slab": _box(
+            _LEFT, 0, _WIDE, f"struct slab of {cache if len(cache) < 21 else cache[:19] + '…'}", f"{address:#x}, {_where(m, address)}", rows
+        )
+    }
     top = 42 + _HIGH * len(rows) + 34
     lines, where = "", {name: 42 + _HIGH * i + 9 for i, (name, _) in enumerate(rows)}
     first, pages = _pages(m, slab)

@@ -155,6 +155,8 @@ class _Drawing:
         name = f"slab-{slab.pfn}"
         live = letters.count("a")
         words = f"slab at page {shown(slab.pfn, self.hexadecimal)}, order {slab.order}: {live} of {count(slab.objects, 'object')} allocated"
+        if slab.place == "new":
+            words = f"slab at page {shown(slab.pfn, self.hexadecimal)}, order {slab.order}: not cut into objects"
         if slab.pfn < 0:
             words = f"struct slab at {slab.address:#x}, which leads to no page (yet)"
         key = f"{slab.address:x}"

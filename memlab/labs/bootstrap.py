@@ -122,7 +122,7 @@ def _take_block(session: Session, order: int) -> Done:
     if pfn is None:
         return Done(f"alloc_pages({order}) returned None: the zones that may give a block of that order have none.")
     how = "a larger block was split for it" if (m.stats - before).splits else "it had just that order, so no descriptor was needed"
-    return Done(f"Took {_pages(pfn, order)}, order {order}: {how}.", f"page-{pfn}")
+    return Done(f"Took {_pages(pfn, order)}, order {order}: {how}.")
 
 
 def _ask_struct_slab(session: Session) -> Done:

@@ -61,7 +61,9 @@ def decode(code: object) -> State:
     code = "".join(code.split())  # a mail program may have broken the line
     found = _CODE.fullmatch(code)
     if not found or len(code) > MOST_CHARACTERS:
-        raise Refused("This is no state code: one is memlab1, the lab, and two blocks of letters and digits, with dots between; copy the whole line.")
+        raise Refused(
+            "This is no state code: one is memlab1, the lab, and two blocks of letters and digits, with dots between; copy the whole line."
+        )
     head, _, _ = code.rpartition(".")
     _, name, packed, crc, ram = found.groups()
     if crc != _crc(head):

@@ -28,6 +28,7 @@ from . import state
 from .action import Action, Refused
 from .lab import VIEW_ACTIONS, Lab, Look
 from .session import Session
+from .thread import on_this_thread
 
 _HERE = Path(__file__).parent
 _LONG: Final = 16 << 10  # characters of an answer from which on it is sent compressed
@@ -72,7 +73,7 @@ class LabView(anywidget.AnyWidget):
         self._forget()
         super().__init__(title=lab.title, actions=[{"name": a.name, "label": a.label, "params": p} for a, p in self._controls()])
         session.subscribe(self._changed)
-        self.on_msg(lambda _widget, content, _buffers: self._receive(content))
+        self.on_msg(on_this_thread(self._receive))
 
     def picture(self) -> Picture:
         """Return the picture as this view shows it now."""
@@ -179,7 +180,9 @@ class LabView(anywidget.AnyWidget):
             params = {**params, "cell": self.look.cell}
         said = self.lab.says(self.machine, self.look, name, params) if self.look.yours else ""
         done = self.session.run(action, **params)
-        self.look = self.look._replace(cell=self.look.cell if done.cell is None else done.cell, frame=None, asked={**self.look.asked, **params})
+        self.look = self.look._replace(
+            cell=self.look.cell if done.cell is None else done.cell, frame=None, asked={**self.look.asked, **params}
+        )
         if not said and done.cell is not None and self.look.yours:
             said = self.lab.says(self.machine, self.look, "select", {})
         return f"{done.sentence} {said}".strip()
@@ -209,7 +212,9 @@ class LabView(anywidget.AnyWidget):
     def _open(self, code: object) -> str:
         told, mine = state.decode(code), self.session.setup
         if (told.lab.name, told.setup) != (mine.lab, mine.params):
-            raise Refused(f'This state code begins with another machine than this lab\'s; in a cell of its own, open_lab("{code}") opens it.')
+            raise Refused(
+                f'This state code begins with another machine than this lab\'s; in a cell of its own, open_lab("{code}") opens it.'
+            )
         state.replay(self.session, told)
         self.look = self.look._replace(frame=None)
         return f"Opened the state code: {count(len(self.session.steps), 'step')} from the start, which Undo takes back one by one."

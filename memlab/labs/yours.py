@@ -20,7 +20,11 @@ from typing import Any, Final, NamedTuple
 
 MOST_STEPS: Final = 100_000  # lines; well under a second
 
-_OTHERS: Final = (str(Path(__file__).resolve().parents[1]), *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")), "<frozen ")
+_OTHERS: Final = (
+    str(Path(__file__).resolve().parents[1]),
+    *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
+    "<frozen ",
+)
 
 
 class TooLong(BaseException):
@@ -63,7 +67,9 @@ def budget(steps: int = MOST_STEPS) -> Iterator[None]:
         if event in ("line", "opcode"):
             left -= 1
             if left < 0:
-                raise _Again(f"it was stopped after {steps:,} lines of your code; look for a loop whose condition never becomes false.", again)
+                raise _Again(
+                    f"it was stopped after {steps:,} lines of your code; look for a loop whose condition never becomes false.", again
+                )
         return line
 
     def call(frame: FrameType, _event: str, _arg: object) -> Any:

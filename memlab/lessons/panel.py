@@ -1,6 +1,6 @@
 """Panel: the one widget of the lessons; it shows any sheet and knows none.
 
-Used by cells.py.  Imports sheet and, for colours, figures; needs anywidget.  The browser's half is panel.js.
+Used by cells.py.  Imports sheet, for colours figures, and for the thread of messages labs; needs anywidget.  The browser's half is panel.js.
 
 All that is to be seen is in the trait ``content``, so a page that is opened again shows it at once.  A message from the browser is
 {action, value}, and nothing that it says is trusted: see Sheet.receive.
@@ -17,6 +17,7 @@ import traitlets
 from ipywidgets import widget_serialization
 
 from ..figures.picture import CSS
+from ..labs.thread import on_this_thread
 from .sheet import Refused, Sheet
 
 _HERE = Path(__file__).parent
@@ -33,7 +34,7 @@ class Panel(anywidget.AnyWidget):
     def __init__(self, sheet: Sheet) -> None:
         self.sheet = sheet
         super().__init__(content=sheet.content(), widget=sheet.widget)
-        self.on_msg(lambda _widget, message, _buffers: self._receive(message))
+        self.on_msg(on_this_thread(self._receive))
 
     def show(self) -> None:
         """Have the browser show what the sheet is now."""

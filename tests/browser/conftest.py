@@ -134,20 +134,3 @@ def npm_file():
         return path
 
     return find
-
-
-@pytest.fixture
-def axe_violations(page, npm_file):
-    """A function: what axe-core finds wrong, serious or worse, within all that a CSS selector finds; [] is good."""
-    axe = npm_file("axe-core/axe.min.js")
-
-    def violations(selector):
-        if not page.evaluate("() => 'axe' in window"):
-            page.evaluate(axe.read_text(encoding="utf-8"))  # not a script tag: JupyterLab's AMD loader would take it
-        return page.evaluate(
-            """async selector => (await axe.run(selector)).violations.filter(v => ['serious', 'critical'].includes(v.impact))
-                 .map(v => `${v.id}: ${v.nodes.map(n => n.html).join(' | ')}`)""",
-            selector,
-        )
-
-    return violations

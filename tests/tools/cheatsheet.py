@@ -1,8 +1,8 @@
 """Writes notebooks/images/cheatsheet.svg, one A4 page to print; `make notebooks` runs this, a test compares.
 
 Every number on it is read from the simulator: layouts from memlab.structs, costs and the call chain from runs. Words
-are here. It is made of columns of sections, each a heading and lines; a line that is too long, or a column that is too
-tall, is an error.
+are here. It is made of columns of sections, each a heading and lines, and one drawing; a line that is too long, or a
+column that is too tall, is an error.
 """
 
 from html import escape
@@ -15,7 +15,8 @@ TARGET = Path(__file__).resolve().parents[2] / "notebooks" / "images" / "cheatsh
 # The page in quarters of a millimetre: 297 by 210 mm.
 WIDTH, HEIGHT, MARGIN, GAP, COLUMNS = 1188, 840, 30, 20, 4
 COLUMN = (WIDTH - 2 * MARGIN - (COLUMNS - 1) * GAP) / COLUMNS
-SIZE, LEADING, CHARACTER = 10.5, 13.6, 0.605  # the width of a fixed-width character, in units of the size
+SIZE, LEADING, CHARACTER = 10.5, 13.9, 0.605  # the width of a fixed-width character, in units of the size
+TREE = 698  # where the drawing below the columns begins
 MOST = int(COLUMN / (SIZE * CHARACTER))  # characters in a line
 
 
@@ -41,22 +42,51 @@ def sheet() -> str:
                 body += [words(x, y, line, SIZE, "m")] if line else []
                 y += LEADING
             y += 5
-        if y > HEIGHT - 20:
-            raise ValueError(f"column {n + 1} is too tall by {y - HEIGHT + 20:.0f}")
+        if y > (HEIGHT - 20 if n == 0 else TREE):
+            raise ValueError(f"column {n + 1} is too tall: {y:.0f}")
+    body += tree(MARGIN + COLUMN + GAP, TREE)
     style = (
-        "text{fill:#000;font-family:system-ui,'DejaVu Sans',sans-serif;white-space:pre}"
-        ".m{font-family:'DejaVu Sans Mono',Menlo,Consolas,monospace}.b{font-weight:700}.e{text-anchor:end}path{stroke:#000;stroke-width:1.5}"
+        "rect{stroke:#000;fill:#fff}.f{fill:#ddd}.u{fill:#000}text{fill:#000;font-family:system-ui,'DejaVu Sans',sans-serif;white-space:pre}"
+        ".m{font-family:'DejaVu Sans Mono',Menlo,Consolas,monospace}.b{font-weight:700}.e{text-anchor:end}.c{text-anchor:middle}.u+text{fill:#fff}path{stroke:#000;stroke-width:1.5}"
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="297mm" height="210mm" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">\n'
         f"<title>Cheat sheet of memlab</title>\n<style>{style}</style>\n"
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>\n' + "\n".join(body) + "\n</svg>\n"
+        f'<rect width="{WIDTH}" height="{HEIGHT}" style="stroke:none"/>\n' + "\n".join(body) + "\n</svg>\n"
     )
 
 
 def words(x: float, y: float, text: str, size: float, kind: str) -> str:
     """A line of text."""
     return f'<text class="{kind}" x="{x:g}" y="{y:.1f}" font-size="{size:g}">{escape(text)}</text>'
+
+
+def tree(x: float, y: float) -> list[str]:
+    """A drawing: what is free after one page was taken from a block of order 4, a row for each order."""
+    top = 4
+    m = Machine(64 * 4096, max_order=top)
+    for order, blocks in enumerate(m.buddyinfo()[0, "Normal"]):
+        for _ in range(blocks - (order == top)):
+            m.alloc_pages(order)
+    page = m.alloc_pages(0)
+    first = page & -(1 << top)
+    unit, row = (WIDTH - MARGIN - x - 70) / (1 << top), 18
+    drawing = [
+        f'<path d="M{x:g} {y:g}H{WIDTH - MARGIN}"/>',
+        words(x, y + 16, f"One page out of a block of order {top}: {top + 1} parts", 13, "b"),
+    ]
+    for order in range(top, -1, -1):
+        line = y + 24 + (top - order) * row
+        drawing.append(words(x, line + 13, f"order {order}", SIZE, "m"))
+        for pfn in (page & -(1 << order), page & -(1 << order) ^ 1 << order):
+            if order == top and pfn != first:
+                continue
+            free = m.mem_desc(pfn).type is MemType.FREE
+            kind, said = ("f", "free") if free else ("u", "in use") if order == 0 else ("", "split")
+            left, width = x + 70 + (pfn - first) * unit, unit * (1 << order)
+            drawing.append(f'<rect class="{kind}" x="{left:g}" y="{line:g}" width="{width:g}" height="{row - 2}"/>')
+            drawing.append(words(left + width / 2, line + 12, said, SIZE, "c"))
+    return drawing
 
 
 # -- sections: heading, lines
@@ -68,7 +98,7 @@ def mem_desc() -> tuple[str, list[str]]:
     return "struct page: one word, mem_desc", [
         "63                            4 3     0",
         "+------------------------------+-------+",
-        "| address of a descriptor / 16 | type  |",
+        "| address of a descriptor      | type  |",
         "+------------------------------+-------+",
         "address = word & ~15    type = word & 15",
         "All pages of a block have the same word.",
@@ -85,8 +115,9 @@ def layouts() -> tuple[str, list[str]]:
         lines += [f"{f.offset:6} {f.width:5} {f.name}" for f in struct.fields]
     others = [s for s in (structs.anonmem, structs.filemem, structs.ptdesc, structs.vmalloc) if s.sizeof == structs.folio.sizeof]
     lines += ["", " ".join(s.__name__ for s in others) + f": {structs.folio.sizeof} bytes"]
-    lines += [f"All of them: flags {structs.folio.flags.offset}, list {structs.folio.list.offset}, buddy {structs.folio.buddy.offset}."]
-    lines += [f"struct page was {structs.old_page.sizeof} bytes, is {structs.page.sizeof}."]
+    flags, links, buddy = (getattr(structs.memdesc, name).offset for name in ("flags", "list", "buddy"))
+    lines += [f"slab to vmalloc: flags {flags}, list {links}, buddy {buddy}"]
+    lines += [f"struct page: {structs.old_page.sizeof} bytes before, {structs.page.sizeof} now"]
     return "Descriptors", lines
 
 
@@ -184,7 +215,8 @@ def gfp() -> tuple[str, list[str]]:
         f"GFP_KERNEL {GFP.KERNEL:#7x}  may wait and reclaim",
         f"GFP_ATOMIC {GFP.ATOMIC:#7x}  may not; digs deeper",
         f"GFP_NOWAIT {GFP.NOWAIT:#7x}  may not; fails early",
-        *("".join(f"{name:14}{bit:#x}".ljust(22) for name, bit in pair).rstrip() for pair in pairs(list(bits.items()))),
+        "bit, flag",
+        *("".join(f"{bit.bit_length() - 1:2} {name:18}" for name, bit in pair).rstrip() for pair in pairs(list(bits.items()))),
         "A descriptor's own allocation drops the",
         "zone flags, ZERO, MOVABLE, COMP, THISNODE.",
     ]
