@@ -6,7 +6,7 @@
 #   make notebooks      run the notebooks again and store their outputs in place
 #   make slides         one HTML deck for each chapter, in build/slides/ (see CONTRIBUTING.md)
 #   make slides-check   make them and look, in Chromium, whether a slide is cut off
-#   make screenshots    the pictures of the README and the notebooks that show the labs
+#   make screenshots    the pictures of the labs in the README          (SCREENSHOTS=folder: of everything, to look at)
 #   make bench          measure speed                                  (BENCH_FLAGS=--json)
 #   make binder-check   build what mybinder.org would build, without Docker
 #   make lock           solve requirements.lock again                  (LOCK_FLAGS=--upgrade for newer versions)
@@ -49,7 +49,7 @@ slides-check: slides chromium
 	$(BIN)/python tests/tools/slides_check.py build/slides/*.html
 
 screenshots: .venv/test.stamp chromium
-	$(BIN)/python tests/tools/screenshots.py
+	$(BIN)/python tests/tools/screenshots.py $(SCREENSHOTS)
 
 bench: .venv/bench.stamp
 	$(BIN)/python -m memlab.bench $(BENCH_FLAGS)

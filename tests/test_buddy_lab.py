@@ -350,7 +350,7 @@ def test_code_that_does_not_answer_is_a_sentence_and_the_lab_goes_on(open_browse
     answer = browser.press("allocate", order=2)
     assert said in answer["status"]
     assert "alert" not in answer
-    assert any(said in words for name, words in browser.known("details") if name == "Your buddy_of")
+    assert any(said in words for name, words in browser.known("details") if name == "Your code")
     assert browser.press("free")["status"].startswith("Freed order 2 at page 128")
 
 

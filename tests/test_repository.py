@@ -33,7 +33,7 @@ TOP_LEVEL = {
 # From the bottom up: a module imports from its own layer and from those below it. The modules directly in memlab/
 # are the core.
 LAYERS = ["core", "study", "linux", "bench", "figures", "labs", "lessons"]
-CORE = sorted(ROOT.glob("memlab/*.py")) + sorted(ROOT.glob("memlab/linux/**/*.py"))
+CORE = [path for layer in ("*.py", "study/**/*.py", "linux/**/*.py") for path in sorted(ROOT.glob(f"memlab/{layer}"))]
 MODULES = sorted(ROOT.glob("memlab/**/*.py"))
 
 

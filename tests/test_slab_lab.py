@@ -668,13 +668,13 @@ def test_free_is_off_until_an_object_in_use_is_selected(session):
     assert SLAB_LAB.action("allocate").reason(session, None) is None  # no selection: the newest cache
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_random_actions_leave_ram_in_order_and_code_state_code_and_undo_repeat_them(seed):
+@pytest.mark.parametrize("seed", range(2))
+def test_random_actions_on_other_machines_leave_ram_in_order_and_code_and_undo_repeat_them(seed):
     rng = random.Random(seed)
-    view = slab_lab(pages=(64, 16, 256)[seed], cpus=(2, 1, 3)[seed])
+    view = slab_lab(pages=(16, 256)[seed], cpus=(1, 3)[seed])
     session, m = view.session, view.machine
     done = 0
-    while done < 150:
+    while done < 60:
         action = rng.choice(SLAB_LAB.actions)
         cells = view.picture().cells
         own = [c.id for c in cells if not c.id.startswith("cache-")] or [""]

@@ -114,7 +114,8 @@ def _clicks(page: Any, url: str, received: list[int], say: Callable[[str], None]
     page.goto(url)
     page.wait_for_selector(".jp-Notebook .jp-CodeCell")
     page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
-    page.evaluate("async () => await window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    if page.evaluate("async () => await window.jupyterapp.commands.execute('notebook:run-all-cells')") is False:
+        raise Missing(f"The labs did not open: {page.locator('.jp-OutputArea').inner_text().splitlines()[-1]}")
     page.wait_for_function(
         f"() => document.querySelectorAll('.memlab-lab [data-cell]').length && document.querySelectorAll('.memlab-lab').length === {len(GOALS)}"
     )
@@ -189,7 +190,7 @@ def _jupyterlab() -> Iterator[str]:
         settings = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
         (home / "config" / "labconfig" / "page_config.json").write_text(json.dumps(settings))
         root.mkdir()
-        cell = {"cell_type": "code", "id": "bench", "execution_count": None, "metadata": {}, "outputs": [], "source": _CELL}
+        cell: dict[str, Any] = {"cell_type": "code", "id": "bench", "execution_count": None, "metadata": {}, "outputs": [], "source": _CELL}
         kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
         (root / "bench.ipynb").write_text(
             json.dumps({"cells": [cell], "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5})
@@ -206,7 +207,9 @@ def _jupyterlab() -> Iterator[str]:
             "--LabApp.expose_app_in_browser=True",
         ]
         places = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "run", "IPYTHONDIR": "ipython"}
-        environment = os.environ | {name: str(home / place) for name, place in places.items()}
+        sources = str(Path(__file__).resolve().parents[2])  # the memlab that is measured, installed or not
+        paths = {"PYTHONPATH": os.pathsep.join(filter(None, [sources, os.environ.get("PYTHONPATH")]))}
+        environment = os.environ | paths | {name: str(home / place) for name, place in places.items()}
         with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             try:
                 _wait(process, f"http://127.0.0.1:{port}/api/status?token={token}")

@@ -105,7 +105,7 @@ def _details(m: Machine, look: Look) -> list[tuple[str, str]]:
         s = slab(m, m.w[m.MM + pfn] & ~15)
         name = next((name for name, c in m.caches.items() if c.address == s.slab_cache), "no cache that is known")
         found.append(("Slab of", f"{name}, described by the struct slab at {s.address:#x}"))
-    found += [(f"Your {v.name}", v.sentence) for v in (buddy_yours.on_block(m, look, block) if look.yours else [])]
+    found += [("Your code", v.sentence) for v in (buddy_yours.on_block(m, look, block) if look.yours else [])]
     return found
 
 

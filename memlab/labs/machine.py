@@ -205,7 +205,8 @@ def _calls_code(calls: list[tuple[str, int]]) -> str:
 def _free(session: Session, cell: str) -> Done:
     m = session.machine
     pfn = _pfn(cell) or 0
-    before, calls, kind = m.w[_zone_of(m, pfn).free], _owner(m, pfn), KINDS[kind_of(m, pfn)].words
+    start, kind = block_of(m, pfn).start, KINDS[kind_of(m, pfn)].words
+    before, calls = m.w[_zone_of(m, pfn).free], _owner(m, pfn)
     for name, argument in calls:
         getattr(m, name)(argument)
     z = _zone_of(m, pfn)
@@ -216,7 +217,7 @@ def _free(session: Session, cell: str) -> Done:
         if gone > 0
         else f"no page of {zone_words(z)} came free by it"
     )
-    return Done(f"Freed {what} at page {pfn} with {calls[0][0]}: {back}.", f"page-{pfn}")
+    return Done(f"Freed {what} at page {start} with {calls[0][0]}: {back}.", f"page-{pfn}")
 
 
 def _can_free(session: Session, cell: str | None) -> str | None:

@@ -3,7 +3,6 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const PANEL = 1000; // a panel's columns begin at a multiple of it
-let views = 0;
 
 function make(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -19,7 +18,7 @@ function makeSvg(tag, attributes = {}) {
 }
 
 function render({ model, el }) {
-  const prefix = `memlab-${++views}`; // two views on a page must not share ids
+  const prefix = `memlab-${Math.random().toString(36).slice(2)}`; // views on a page must not share ids; each has a copy of this module
   const pending = new Set();
   const cells = new Map(); // id -> [label, row, column]
   const fragments = new Map(); // id -> its <g>

@@ -1,8 +1,6 @@
 // The browser's half of Panel: draws the sheet that Python describes and sends {action, value}.
 // It knows no lesson.  Nothing here is loaded from elsewhere.
 
-let panels = 0;
-
 function make(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
@@ -20,7 +18,7 @@ function paragraphs(words) {
 }
 
 function render({ model, el }) {
-  const prefix = `memlab-panel-${++panels}`; // two panels on a page must not share ids or the names of radio buttons
+  const prefix = `memlab-panel-${Math.random().toString(36).slice(2)}`; // panels on a page must not share ids; each has a copy of this module
   const values = { choice: null, reply: "", file: null }; // what has been chosen or typed
   const content = () => model.get("content");
   const send = (button) => model.send({ action: button.name, value: button.takes ? values[button.takes] : null });

@@ -48,9 +48,11 @@ def lab(run_all, workbook, write_notebook):
 
 def agrees(lab):
     """See that the picture comes to show what is in RAM; return that: {cell of a block's first page: letter and order}."""
-    ram = lab.in_kernel("ram()")  # answered after whatever was clicked before
-    with contextlib.suppress(PlaywrightTimeout):  # the comparison below tells more
-        lab.page.wait_for_function(AS_IN_RAM, arg=[lab.lab.element_handle(), ram], timeout=10_000)
+    for _ in range(4):  # a click may still be on its way when RAM is read
+        ram = lab.in_kernel("ram()")
+        with contextlib.suppress(PlaywrightTimeout):  # the comparison below tells more
+            lab.page.wait_for_function(AS_IN_RAM, arg=[lab.lab.element_handle(), ram], timeout=5_000)
+            break
     assert lab.lab.evaluate(DRAWN) == ram
     return ram
 

@@ -211,6 +211,6 @@ def test_20_random_actions_leave_ram_in_order(lab):
             lab.button(done[-1]).click()
             agrees(lab)
         except BaseException as error:
-            error.add_note(f"seed {seed}, actions: {', '.join(done)}")
+            error.add_note(f"seed {seed}, actions: {', '.join(done)}\n{lab.in_kernel('lab.session.code()')}")
             raise
     assert lab.in_kernel("len(lab.session.steps)") > 5

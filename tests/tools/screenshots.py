@@ -1,7 +1,9 @@
-"""Takes the pictures of the labs: `python tests/tools/screenshots.py`. Needs Chromium, as the browser tests do.
+"""`make screenshots`: the pictures of the labs in the README, notebooks/images/*_lab.png. Needs Chromium, as the browser tests do.
 
-Writes notebooks/images/buddy_lab.png. With a folder as argument it writes instead, into that folder, the lab at both
-widths and in both themes, for looking at.
+    python tests/tools/screenshots.py [FOLDER]
+
+With a folder it writes instead, into that folder and for looking at: every lab in two widths and both themes and once
+in large, and every notebook in two widths, in parts of one screen after the other.
 """
 
 import importlib.util
@@ -11,8 +13,29 @@ from pathlib import Path
 
 import pytest
 
+from memlab.labs import LABS
+
 ROOT = Path(__file__).resolve().parents[2]
+IMAGES = ROOT / "notebooks" / "images"
 FOLDER = "MEMLAB_SCREENSHOTS"  # where the pictures go, told to the run of pytest below
+WIDTHS = (1400, 800)
+# What was done in each lab when its picture is taken, as actions and parameters; None: the lab's demo.
+STEPS = {
+    "buddy": [*(("allocate", {"order": order}) for order in (0, 3, 4, 0, 2)), ("split", {"cell": "page-136"})],
+    "slab": None,
+    "bootstrap": [("struct_slab", {}), ("use_up", {}), ("free_block", {"order": 2}), ("struct_slab", {})],
+    "freelist": None,
+    "machine": None,
+}
+MARK = {"bootstrap": 15}  # the labs that are shown in the middle of a step: at which mark
+README = ("buddy", "slab", "bootstrap", "machine")
+LAB = """from memlab.labs import LABS, LabView, Session
+lab = LABS[{name!r}]
+view = LabView(lab, Session(lab.preset()))
+for name, params, *_ in {steps!r} or lab.demo:
+    done = view.session.run(lab.action(name), **params)
+    view.look = view.look._replace(cell=done.cell or view.look.cell)
+view"""
 
 # The browser tests' server and browser: fixtures that pytest finds here because they stand in this module.
 _spec = importlib.util.spec_from_file_location("browser_fixtures", ROOT / "tests" / "browser" / "conftest.py")
@@ -22,53 +45,62 @@ browser_type_launch_args, browser_context_args = _fixtures.browser_type_launch_a
 workbook, lab_url, run_all = _fixtures.workbook, _fixtures.lab_url, _fixtures.run_all
 
 
-def test_take_the_pictures(run_all, workbook, write_notebook):
-    write_notebook(workbook / "my" / "buddy.ipynb", "from memlab.labs import buddy_lab\nbuddy_lab()")
+@pytest.mark.parametrize("name", LABS if os.environ.get(FOLDER) else README)
+def test_take_the_pictures_of_a_lab(run_all, workbook, write_notebook, name):
+    write_notebook(workbook / "my" / f"{name}.ipynb", LAB.format(name=name, steps=STEPS[name]))
+    page = run_all(f"{name}.ipynb")
+    page.locator(".memlab-lab svg").first.wait_for()
+    if name in MARK:
+        page.get_by_role("slider", name="Inside this step").fill(str(MARK[name]))
+        page.wait_for_function("() => document.querySelector('.memlab-lab').textContent.includes(' of ')")
     folder = os.environ.get(FOLDER)
-    page = run_all("buddy.ipynb")
-    use_the_lab(page)
     if not folder:
-        take(page, 1400, "Light", ROOT / "notebooks" / "images" / "buddy_lab.png")
+        take(page, ".memlab-lab", WIDTHS[0], "Light", IMAGES / f"{name}_lab.png")
         return
     for theme in ("Light", "Dark"):
-        for width in (1400, 800):
-            take(page, width, theme, Path(folder) / f"buddy_{width}_{theme.lower()}.png")
-    page.get_by_role("button", name="Large").click()
-    page.get_by_role("button", name="Show code").click()
-    page.get_by_role("button", name="Hexadecimal").click()
-    take(page, 1400, "Light", Path(folder) / "buddy_1400_large.png")
+        for width in WIDTHS:
+            take(page, ".memlab-lab", width, theme, Path(folder) / f"{name}_{width}_{theme.lower()}.png")
+    for toggle in ("Large", "Show code", "State code", "Hexadecimal"):
+        page.get_by_role("button", name=toggle, exact=True).click()
+    take(page, ".memlab-lab", WIDTHS[0], "Light", Path(folder) / f"{name}_{WIDTHS[0]}_large.png")
 
 
-def use_the_lab(page):
-    """A few steps that leave blocks of several orders, with one selected."""
-    order = page.get_by_role("slider", name="Order")
-    for value in (0, 3, 4, 0, 2):
-        order.fill(str(value))
-        said = page.get_by_role("status").inner_text()
-        page.get_by_role("button", name="Allocate").click()
-        page.wait_for_function("said => document.querySelector('.memlab-status').textContent !== said", arg=said)
-    page.locator("[data-cell='page-138']").click()
-    page.wait_for_function("document.querySelector('.memlab-status').textContent.startsWith('Selected')")
-    page.get_by_role("button", name="Split").click()
-    page.wait_for_function("document.querySelector('.memlab-status').textContent.startsWith('Split')")
+@pytest.mark.skipif(not os.environ.get(FOLDER), reason="only the labs' pictures are kept")
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_take_the_pictures_of_a_notebook(run_all, path):
+    page = run_all(path.name)
+    scroll = "top => { const box = document.querySelector('.jp-WindowedPanel-outer'); box.scrollTop = top; return box.scrollTop; }"
+    for width in WIDTHS:
+        for part in range(20):
+            top = part * 1500
+            place(page, width, "Light")
+            if page.evaluate(scroll, top) < top - 1500:
+                break
+            page.wait_for_timeout(500)  # JupyterLab draws what has come into sight
+            page.evaluate(scroll, top)
+            take(page, ".jp-NotebookPanel", width, "Light", Path(os.environ[FOLDER]) / f"{path.stem}_{width}_{part + 1:02}.png")
 
 
-def take(page, width, theme, path):
-    """Write a picture of the lab alone, with the browser so wide and JupyterLab in this theme."""
-    page.set_viewport_size({"width": width, "height": 1600})
-    command = "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})"
-    page.evaluate(command, f"JupyterLab {theme}")
-    page.wait_for_function("dark => document.body.dataset.jpThemeLight === String(!dark)", arg=theme == "Dark")
-    lab = page.locator(".memlab-lab")
-    lab.scroll_into_view_if_needed()
-    page.mouse.move(0, 0)
+def take(page, selector, width, theme, path):
+    """Write a picture of one element, with the browser so wide and JupyterLab in this theme."""
+    place(page, width, theme)
+    element = page.locator(selector).first
+    element.scroll_into_view_if_needed()
     path.parent.mkdir(parents=True, exist_ok=True)
-    lab.screenshot(path=path)
-    print(f"{path}: {path.stat().st_size // 1024} KB")
+    element.screenshot(path=path)
+    print(f"{path.name}: {path.stat().st_size // 1024} KB")
+
+
+def place(page, width, theme):
+    """Make the browser so wide and JupyterLab look so."""
+    page.set_viewport_size({"width": width, "height": 1600})
+    page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', { theme })", f"JupyterLab {theme}")
+    page.wait_for_function("dark => document.body.dataset.jpThemeLight === String(!dark)", arg=theme == "Dark")
+    page.mouse.move(0, 0)
 
 
 def main():
-    """Run the function above; return the exit status."""
+    """Run the functions above; return the exit status."""
     if len(sys.argv) > 1:
         os.environ[FOLDER] = str(Path(sys.argv[1]).resolve())
     return pytest.main([__file__, "-q", "-s", "-p", "no:cacheprovider"])
