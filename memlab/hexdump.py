@@ -51,14 +51,14 @@ def whatis(m: Machine, address: int) -> Place:
     return Place(f"page {pfn}: {'reserved' if kind == MemType.NONE else name}", start, None)
 
 
-class Dumpable(Protocol):
+class _Dumpable(Protocol):
     """What a hexdump needs of a machine."""
 
     def read(self, address: int, n: int) -> bytes: ...
     def whatis(self, address: int) -> Place: ...
 
 
-def hexdump(m: Dumpable, address: int, n: int = 64) -> str:
+def hexdump(m: _Dumpable, address: int, n: int = 64) -> str:
     """Return ``n`` bytes from ``address`` on as text: a row for each 64-bit word, with its address, its value and what it is.
 
     ``address``: unsigned long, rounded down to a word.  ``n``: bytes, rounded up.  ValueError if they are not all RAM.

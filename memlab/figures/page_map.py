@@ -141,9 +141,9 @@ class _Drawing:
         self.fragments["page_map-ticks"] = _ticks(grid)
         for row in range(len(pieces)):
             self.fragments[f"page_map-targets-{row}"] = _targets(grid, row)
-        self.more += [Key(mark.css, mark.letter, mark.meaning) for mark in marks]
+        self.more += [Key(f"ml-mark {mark.css}", mark.letter, mark.meaning) for mark in marks]
         inside = [mark for mark in marks if mark.pages.start < grid.pages.stop and grid.pages.start < mark.pages.stop]
-        self.fragments["page_map-marks"] = "".join(_outlined(mark, k, *grid.place(mark.pages)) for k, mark in enumerate(inside))
+        self.fragments["page_map-marks"] = _outlined([(mark, *grid.place(mark.pages)) for mark in inside])
         if selected is not None and selected in grid.pages:
             block = block_of(self.m, selected)
             x, y, wide, high = grid.place(range(selected, selected + 1))
@@ -197,7 +197,8 @@ class _Drawing:
     def picture(self, pages: range) -> Picture:
         legend = [Key(KINDS[k].css, KINDS[k].letter, KINDS[k].words) for k in sorted(self.kinds)]
         legend += [Key("", "3", "number on a block's first page: its order; 2^3 pages = 8 pages"), *self.more]
-        self.fragments["page_map-selection"] = self.fragments.pop("page_map-selection", "")  # painted last
+        for name in ("page_map-selection", "page_map-marks"):  # painted last
+            self.fragments[name] = self.fragments.pop(name, "")
         label = f"Page map of pages {self.n(pages.start)} to {self.n(pages.stop - 1)}"
         return Picture(self.fragments, WIDTH, self.bottom, label, tuple(legend), tuple(self.cells))
 
@@ -220,7 +221,7 @@ class _Drawing:
             svg += rect(x, y, wide, 24, f"ml-cell ml-boxed {KINDS[kind].css}", f"page-{pages.start}")
             svg += text(x + (wide - room) / 2, y + 16, said, f"ml-mid {KINDS[kind].css}", 12)
             self.cells.append(Cell(f"page-{pages.start}", f"page {self.n(pages.start)}, {KINDS[kind].words}", row, i))
-            svg += "".join(_outlined(mark, k, x, y, wide, 24) for k, mark in enumerate(here))
+            svg += _outlined([(mark, x, y, wide, 24) for mark in here])
             if selected in pages:
                 self.fragments["page_map-selection"] = selection(x, y, wide, 24)
             x += wide + 6
@@ -319,8 +320,14 @@ def _kinds(mem_map: bytes) -> tuple[dict[int, int], int]:
     return dict(sorted(kinds.items())), max(kinds, key=lambda kind: (kinds[kind], kind))
 
 
-def _outlined(mark: Mark, k: int, x: float, y: float, wide: float, high: float) -> str:
-    """Return a mark around a box, its letter in a corner; ``k`` is how many others may have letters there."""
-    right = x + wide - 19 * k
-    tag = rect(right - 18, y, 18, 13, "ml-tag") + text(right - 9, y + 10, mark.letter, "ml-mid ml-tag", 10)
-    return rect(x + 1, y + 1, wide - 2, high - 2, f"ml-mark {mark.css}") + tag
+def _outlined(marks: Sequence[tuple[Mark, float, float, float, float]]) -> str:
+    """Return marks around boxes, each with its letter in the lower right corner, beside the letters that are there already."""
+    svg, taken = "", Counter[tuple[float, float]]()
+    for mark, x, y, wide, high in marks:
+        corner = x + wide, y + high
+        right, bottom = corner[0] - 1 - 20 * taken[corner], corner[1] - 1
+        taken[corner] += 1
+        inset = 4 if high > 24 else 2
+        svg += rect(x + inset, y + inset, wide - 2 * inset, high - 2 * inset, f"ml-mark {mark.css}")
+        svg += rect(right - 19, bottom - 13, 19, 13, "ml-tag") + text(right - 9.5, bottom - 3, mark.letter, "ml-mid ml-tag", 10)
+    return svg

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 CSS: Final = (Path(__file__).parent / "picture.css").read_text(encoding="utf-8")
 _GAP: Final = 24  # pixels between panels that stand side by side
+_PAGE: Final = 1300  # pixels; a saved picture with wider panels has some of them below the others
 _COLUMNS: Final = 1000  # for arrow keys, each panel begins at a multiple of this column (view.js divides by it)
 
 
@@ -73,13 +74,16 @@ class Picture:
         return f'<figure class="memlab-picture"><style>{CSS}</style>{body}{legend}<figcaption>{escape(self.label)}</figcaption></figure>'
 
     def svg(self) -> str:
-        """Return the picture as the text of one SVG file: panels side by side, legend below, in the colours of a light theme."""
-        x, body = 0.0, ""
+        """Return the picture as the text of one SVG file: panels as on a wide page, legend below, in the colours of a light theme."""
+        x = y = bottom = width = 0.0
+        body = ""
         for p in self.parts:
-            body += f'<g transform="translate({number(x)} 0)">{p.groups()}</g>'
+            if x and x + p.width > _PAGE:
+                x, y = 0.0, bottom + _GAP
+            body += f'<g transform="translate({number(x)} {number(y)})">{p.groups()}</g>'
             x += p.width + _GAP
-        width, y = x - _GAP, max(p.height for p in self.parts) + 12
-        x = 0.0
+            width, bottom = max(width, x - _GAP), max(bottom, y + p.height)
+        x, y = 0.0, bottom + 12
         for key in self.legend:
             wide = 44 + 7 * len(key.meaning)
             if x and x + wide > width:

@@ -188,5 +188,5 @@ def test_the_keyboard_alone_will_do_and_no_key_reaches_the_notebook(lab):
     lab.picture.focus()  # where the block was that was free for a moment: back to the first
     for key in ("Home", "Enter"):
         page.keyboard.press(key)
-    lab.says("Selected page 40, free block, order 2 from page 40")
+    lab.says("Selected page 40, free block, order 2")
     assert agrees(lab) == "ffffAAAA"
