@@ -59,7 +59,8 @@ async ([root, target, said]) => {
     });
     watch.observe(told, { childList: true, characterData: true, subtree: true });
     const start = performance.now();
-    node.dispatchEvent(new MouseEvent('click', { bubbles: true }));
+    const { left, top } = node.getBoundingClientRect();
+    node.dispatchEvent(new MouseEvent('click', { bubbles: true, clientX: left + 3, clientY: top + 3 }));
   });
 }
 """
@@ -117,9 +118,9 @@ def _clicks(page: Any, url: str, received: list[int], say: Callable[[str], None]
     if page.evaluate("async () => await window.jupyterapp.commands.execute('notebook:run-all-cells')") is False:
         raise Missing(f"The labs did not open: {page.locator('.jp-OutputArea').inner_text().splitlines()[-1]}")
     page.wait_for_function(
-        f"() => document.querySelectorAll('.memlab-lab [data-cell]').length && document.querySelectorAll('.memlab-lab').length === {len(GOALS)}"
+        f"() => document.querySelectorAll('.memlab-lab [data-grid]').length && document.querySelectorAll('.memlab-lab').length === {len(GOALS)}"
     )
-    cells = [f"[data-cell='{_cell(pages)}']" for pages in GOALS]
+    cells = ["[data-grid='page']"] * len(GOALS)  # its first page
 
     def click(root: int | None, target: str, said: str) -> tuple[float, int]:
         before = received[0]
@@ -170,11 +171,6 @@ def _clicks(page: Any, url: str, received: list[int], say: Callable[[str], None]
             "clicks": clicks,
         }
     return {"empty": bare, "round_trips": round_trips, "labs": labs}
-
-
-def _cell(pages: int) -> str:
-    """Return the first page of the arena, as the picture names it: the lab has set two thirds of its machine aside."""
-    return f"page-{2 * pages}"
 
 
 def _count(received: list[int], frame: Any) -> None:

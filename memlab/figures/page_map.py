@@ -16,7 +16,7 @@ from ..machine import Machine
 from ..memdesc import MemType
 from .blocks import KINDS, block_of, blocks, kind_of
 from .picture import Cell, Key, Picture, count, number, rect, shown, text
-from .shapes import box, path, selection, target, words
+from .shapes import box, path, selection, target, target_grid, words
 
 MOST_PAGES: Final = 2048
 MOST_TILES: Final = 512
@@ -139,8 +139,7 @@ class _Drawing:
             self.fragments[f"page_map-row-{row}"] = svg
             self.fragments[f"page_map-letters-{row}"] = _letters(tuple(here), grid, row)
         self.fragments["page_map-ticks"] = _ticks(grid)
-        for row in range(len(pieces)):
-            self.fragments[f"page_map-targets-{row}"] = _targets(grid, row)
+        self.fragments["page_map-targets"] = _targets(grid, grid.pages, "page")
         self.more += [Key(f"ml-mark {mark.css}", mark.letter, mark.meaning) for mark in marks]
         inside = [mark for mark in marks if mark.pages.start < grid.pages.stop and grid.pages.start < mark.pages.stop]
         self.fragments["page_map-marks"] = _outlined([(mark, *grid.place(mark.pages)) for mark in inside])
@@ -172,7 +171,7 @@ class _Drawing:
             svg += text(_LEFT - 6, y + grid.high / 2 + 4, self.n(pages.start + row * each), "ml-end ml-dim", 11)
             svg += "".join(words(placed, y + grid.high / 2 + 3.6, 10, css) for css, placed in texts.items())
             self.fragments[f"page_map-tiles-{row // grid.columns}"] = svg
-        self.fragments["page_map-tile-targets"] = _tile_targets(grid, pages.start, each)
+        self.fragments["page_map-tile-targets"] = _targets(grid, range(pages.start, pages.stop, each), "tile")
         first = (detail.start - pages.start) // each
         self.fragments["page_map-detail"] = selection(*grid.place(range(first, first + -(-len(detail) // each))))
         self.more.append(Key("", "+", "tile with pages of several kinds, in the colour of most"))
@@ -282,16 +281,13 @@ def _letters(pieces: tuple[_Piece, ...], grid: _Grid, row: int) -> str:
     return "".join(words(texts, y, size, css) for css, texts in placed.items())
 
 
-@lru_cache(maxsize=512)
-def _targets(grid: _Grid, row: int) -> str:
-    return "".join(
-        target(*grid.place(range(pfn, pfn + 1)), f"page-{pfn}") for pfn in grid.pages[row * grid.columns : (row + 1) * grid.columns]
-    )
-
-
 @lru_cache(maxsize=32)
-def _tile_targets(grid: _Grid, start: int, each: int) -> str:
-    return "".join(target(*grid.place(range(i, i + 1)), f"tile-{start + i * each}") for i in grid.pages)
+def _targets(grid: _Grid, pages: range, cell: str) -> str:
+    """Return what is clicked: a box for each cell of the grid, or one for all if they are many; ``pages`` are the cells' numbers."""
+    if len(pages) >= 512:
+        rows = -(-len(pages) // grid.columns)
+        return target_grid(*grid.place(grid.pages), grid.columns, rows, cell, pages.start, pages.step)
+    return "".join(target(*grid.place(range(i, i + 1)), f"{cell}-{n}") for i, n in zip(grid.pages, pages, strict=True))
 
 
 @lru_cache(maxsize=32)

@@ -29,6 +29,15 @@ def target(x: float, y: float, width: float, height: float, cell: str) -> str:
     return f'<path class="ml-target" d="{box(x, y, width, height)}" data-cell="{cell}"/>'
 
 
+def target_grid(x: float, y: float, width: float, height: float, columns: int, rows: int, cell: str, first: int, each: int) -> str:
+    """Return one see-through box that stands for many cells of equal size: "cell-first", "cell-(first + each)" and so on, row by row.
+
+    A page with thousands of targets would be slow to paint; view.js finds which cell of a grid is meant.
+    """
+    numbers = f'data-columns="{columns}" data-rows="{rows}" data-first="{first}" data-each="{each}"'
+    return rect(x, y, width, height, "ml-target").replace("/>", f' data-grid="{cell}" {numbers}/>')
+
+
 def selection(x: float, y: float, width: float, height: float) -> str:
     """Return the mark of what is selected: a line with a rim, to be seen on any colour; a thin one where there is little room."""
     thin = " ml-thin" if min(width, height) < 24 else ""

@@ -111,17 +111,42 @@ function render({ model, el }) {
 
   // -- the picture
 
+  // Returns [element, box in its coordinates] of a cell: an element of its own, or its share of a grid of cells.
+  function place(id) {
+    const node = host.querySelector(`[data-cell="${CSS.escape(id)}"]`);
+    if (node) return [node, node.getBBox()];
+    const [, kind, number] = /^(.*)-(\d+)$/.exec(id) ?? [];
+    for (const grid of host.querySelectorAll("[data-grid]")) {
+      const { grid: name, columns, rows, first, each } = grid.dataset;
+      const i = (number - first) / each;
+      if (name !== kind || !Number.isInteger(i) || i < 0 || i >= columns * rows) continue;
+      const { x, y, width, height } = grid.getBBox();
+      const [wide, high] = [width / columns, height / rows];
+      return [grid, { x: x + (i % columns) * wide, y: y + Math.floor(i / columns) * high, width: wide, height: high }];
+    }
+    return undefined;
+  }
+
+  // Returns the id of the cell under the mouse.
+  function under(event) {
+    const grid = event.target.closest("[data-grid]");
+    if (!grid) return event.target.closest("[data-cell]")?.dataset.cell;
+    const { grid: name, columns, rows, first, each } = grid.dataset;
+    const box = grid.getBoundingClientRect();
+    const [column, row] = [((event.clientX - box.left) / box.width) * columns, ((event.clientY - box.top) / box.height) * rows].map(Math.floor);
+    return `${name}-${Number(first) + (row * columns + column) * each}`;
+  }
+
   function mark(id) {
     // An element of its own for each cell, so that a screen reader notices the move; it is drawn above everything.
     overlay.replaceChildren();
     active = cells.has(id) ? id : null;
-    const node = active && host.querySelector(`[data-cell="${CSS.escape(id)}"]`);
+    const [node, box] = (active && place(active)) ?? [];
     if (!node) {
       host.removeAttribute("aria-activedescendant");
       return;
     }
     const svg = node.ownerSVGElement;
-    const box = node.getBBox();
     const ring = makeSvg("g", { id: `${prefix}-${active}`, role: "img", "aria-label": cells.get(active)[0] + (active === selected ? ", selected" : "") });
     ring.append(makeSvg("rect", { class: "memlab-ring", x: box.x, y: box.y, width: box.width, height: box.height }));
     let transform = "";
@@ -171,7 +196,7 @@ function render({ model, el }) {
     }
   });
   host.addEventListener("click", (event) => {
-    const id = event.target.closest("[data-cell]")?.dataset.cell;
+    const id = under(event);
     if (!cells.has(id)) return;
     mark(id);
     send("select", { cell: id });
@@ -224,6 +249,7 @@ function render({ model, el }) {
     disabled(now) {
       reasons = now;
       for (const [name, node] of buttons) {
+        if (node.title === (reasons[name] ?? "") && node.hasAttribute("aria-disabled")) continue;
         node.setAttribute("aria-disabled", name in reasons);
         node.title = reasons[name] ?? "";
       }

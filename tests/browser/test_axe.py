@@ -11,11 +11,10 @@ from playwright.sync_api import expect
 from memlab.labs import LABS
 
 ROOTS = (".memlab-lab", ".memlab-panel")
-LAB = """from memlab.labs import LABS, LabView, Session
-lab = LABS[{name!r}]
-view = LabView(lab, Session(lab.preset()))
-for name, params, *_ in lab.demo[:2]:
-    view.session.run(lab.action(name), **params)
+LAB = """from memlab.labs import {name}_lab
+view = {name}_lab()
+for name, params, *_ in view.lab.demo[:2]:
+    view.session.run(view.lab.action(name), **params)
 view"""
 # Violations that are serious or critical, as sentences: the rule and the elements.
 AXE = """

@@ -55,7 +55,7 @@ def lab(run_all, workbook, write_notebook):
 
 def agrees(lab, order=None):
     """See that the picture comes to show what is in RAM, and what each request of ``order`` gets; return the latter."""
-    ram = lab.in_kernel(f"ram({order})")  # answered after whatever was clicked before
+    ram = lab.in_kernel(f"ram({order})")
     handle = lab.lab.element_handle()
     with contextlib.suppress(PlaywrightTimeout):  # the comparison below tells more
         lab.page.wait_for_function(AS_IN_RAM, arg=[handle, ram], timeout=10_000)
@@ -161,6 +161,7 @@ def test_a_call_is_made_to_fail_by_keyboard_and_no_key_reaches_the_notebook(lab)
     expect(inside).to_have_attribute("aria-valuetext", "alloc_pages() is called. It is made to fail: it does nothing and returns NULL.")
     agrees(lab)
     press("End")
+    expect(inside).to_have_attribute("aria-valuetext", "The end of the step.")
     agrees(lab)
 
     lab.picture.focus()
@@ -202,13 +203,14 @@ def test_20_random_actions_leave_ram_in_order(lab):
             box.select_option(index=rng.randrange(box.locator("option").count()))
         lab.lab.get_by_role("slider", name="Order").fill(str(rng.choice((0, 0, 1, 2, 3, 5))))
         lab.lab.get_by_role("slider", name="n", exact=True).fill(str(rng.randrange(4)))
-        if rng.random() < 0.5:
-            pfn = rng.choice(lab.in_kernel("[pfn for pfn in range(m.nr_pages) if m.mem_desc(pfn).type not in (0, 1)]"))
-            lab.lab.locator(f"[data-cell='page-{pfn}']").click()
+        used = lab.in_kernel("[pfn for pfn in range(m.nr_pages) if m.mem_desc(pfn).type not in (0, 1)]")
+        lab.lab.locator(f"[data-cell='page-{rng.choice(used)}']").click()
+        lab.says("Selected page")
         usable = [name for name in names if lab.button(name).get_attribute("aria-disabled") != "true"]
         done.append(rng.choice(usable))
         try:
             lab.button(done[-1]).click()
+            expect(lab.lab.get_by_role("status")).not_to_contain_text("Selected page")
             agrees(lab)
         except BaseException as error:
             error.add_note(f"seed {seed}, actions: {', '.join(done)}\n{lab.in_kernel('lab.session.code()')}")

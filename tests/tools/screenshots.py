@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ROOT / "notebooks" / "images"
 FOLDER = "MEMLAB_SCREENSHOTS"  # where the pictures go, told to the run of pytest below
 WIDTHS = (1400, 800)
+TALL = 4500  # the browser's height for a lab: JupyterLab does not draw what is out of sight
 # What was done in each lab when its picture is taken, as actions and parameters; None: the lab's demo.
 STEPS = {
     "buddy": [*(("allocate", {"order": order}) for order in (0, 3, 4, 0, 2)), ("split", {"cell": "page-136"})],
@@ -29,11 +30,10 @@ STEPS = {
 }
 MARK = {"bootstrap": 15}  # the labs that are shown in the middle of a step: at which mark
 README = ("buddy", "slab", "bootstrap", "machine")
-LAB = """from memlab.labs import LABS, LabView, Session
-lab = LABS[{name!r}]
-view = LabView(lab, Session(lab.preset()))
-for name, params, *_ in {steps!r} or lab.demo:
-    done = view.session.run(lab.action(name), **params)
+LAB = """from memlab.labs import {name}_lab
+view = {name}_lab()
+for name, params, *_ in {steps!r} or view.lab.demo:
+    done = view.session.run(view.lab.action(name), **params)
     view.look = view.look._replace(cell=done.cell or view.look.cell)
 view"""
 
@@ -59,14 +59,14 @@ def test_take_the_pictures_of_a_lab(run_all, workbook, write_notebook, name):
         slider.blur()
     folder = os.environ.get(FOLDER)
     if not folder:
-        take(page, ".memlab-lab", WIDTHS[0], "Light", IMAGES / f"{name}_lab.png")
+        take(page, ".memlab-lab", WIDTHS[0], "Light", IMAGES / f"{name}_lab.png", TALL)
         return
     for theme in ("Light", "Dark"):
         for width in WIDTHS:
-            take(page, ".memlab-lab", width, theme, Path(folder) / f"{name}_{width}_{theme.lower()}.png")
+            take(page, ".memlab-lab", width, theme, Path(folder) / f"{name}_{width}_{theme.lower()}.png", TALL)
     for toggle in ("Large", "Show code", "State code", "Hexadecimal"):
         page.get_by_role("button", name=toggle, exact=True).click()
-    take(page, ".memlab-lab", WIDTHS[0], "Light", Path(folder) / f"{name}_{WIDTHS[0]}_large.png")
+    take(page, ".memlab-lab", WIDTHS[0], "Light", Path(folder) / f"{name}_{WIDTHS[0]}_large.png", TALL)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
@@ -84,9 +84,9 @@ def test_take_the_pictures_of_a_notebook(run_all, path):
             take(page, ".jp-NotebookPanel", width, "Light", Path(os.environ[FOLDER]) / f"{path.stem}_{width}_{part + 1:02}.png")
 
 
-def take(page, selector, width, theme, path):
-    """Write a picture of one element, with the browser so wide and JupyterLab in this theme."""
-    place(page, width, theme)
+def take(page, selector, width, theme, path, height=1600):
+    """Write a picture of one element, with the browser so wide and high and JupyterLab in this theme."""
+    place(page, width, theme, height)
     element = page.locator(selector).first
     element.scroll_into_view_if_needed()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,9 +94,9 @@ def take(page, selector, width, theme, path):
     print(f"{path.name}: {path.stat().st_size // 1024} KB")
 
 
-def place(page, width, theme):
-    """Make the browser so wide and JupyterLab look so."""
-    page.set_viewport_size({"width": width, "height": 1600})
+def place(page, width, theme, height=1600):
+    """Make the browser so wide and high and JupyterLab look so."""
+    page.set_viewport_size({"width": width, "height": height})
     page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', { theme })", f"JupyterLab {theme}")
     page.wait_for_function("dark => document.body.dataset.jpThemeLight === String(!dark)", arg=theme == "Dark")
     page.mouse.move(0, 0)
