@@ -9,7 +9,7 @@ Source: mm/slab_common.c (kmem_cache_create, kmalloc's size classes), mm/slub.c.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 from . import gfp as gfp_flags
 from .cache_table import CACHE_WORDS, CPU_ROW, SERIAL, VIRT
@@ -327,9 +327,9 @@ class Caches(Descriptors):
             raise KernelBug(f"{address:#x} was not returned by kmalloc: its page {pfn} is a block of order {self.w[li + ORDER]} of its own")
         self.free_pages(pfn)
 
-    def slabinfo(self) -> list[dict[str, int | str]]:
+    def slabinfo(self) -> list[dict[str, Any]]:
         """Return a row for each cache with the main columns of /proc/slabinfo: objects and slabs in use and in all, sizes in bytes."""
-        rows: list[dict[str, int | str]] = []
+        rows: list[dict[str, Any]] = []
         for name, cache in self.caches.items():
             s = cache.struct
             slabs = self._slabs_of(cache._ci)

@@ -6,6 +6,7 @@ from collections import Counter
 from contextlib import suppress
 
 import pytest
+from fake_browser import Browser
 
 from memlab import GFP, KernelBug, Machine, MemType
 from memlab.figures import machine_lab as figure
@@ -572,3 +573,31 @@ def test_a_machine_of_your_own_can_have_the_lab():
     assert "CPU 0 has a free page of" in str(walk_zonelist(m, 0, GFP.KERNEL | GFP.DMA))
     assert lab.picture().html()
     m.check()
+
+
+def test_a_view_keeps_the_last_request_in_sight_while_pages_are_selected(monkeypatch):
+    browser = Browser(machine_lab("tight"), monkeypatch)
+
+    def heading():
+        return re.search(r"If asked now: ([^<]+)<", "".join(browser.drawn().values()))[1]
+
+    assert heading() == "order 0, GFP_KERNEL, node 0"
+    browser.press("request", order=5, gfp="GFP_NOWAIT", node=1)
+    assert heading() == "order 5, GFP_NOWAIT, node 1"
+    browser.press("request", order=6, gfp="GFP_NOWAIT", node=1)  # which gives None, so that RAM is as it was
+    assert heading() == "order 6, GFP_NOWAIT, node 1"
+    browser.press("select", cell="page-40")
+    browser.press("fail", at="alloc_pages", nth=1, what="folio_alloc(2)")
+    assert heading() == "order 6, GFP_NOWAIT, node 1"
+    browser.press("select", cell="ask-6-0-0")
+    assert heading() == "order 6, GFP_KERNEL, node 0"
+
+
+def test_a_large_machine_is_drawn_too():
+    m = Machine("64M", nodes=2, dma="1M")
+    while m.alloc_pages(4) is not None:
+        pass
+    browsed = machine_lab(m)
+    sentence = browsed.session.run(FILL, zone="DMA of node 0").sentence
+    assert "DMA of node 0 stay free" in sentence or "gives no single page" in sentence
+    assert "Overview: 16,384 pages" in browsed.picture().html()

@@ -39,6 +39,12 @@ button.on_click(click)
 labs = [buddy_lab(pages=pages) for pages in {list(GOALS)}]
 display(VBox([button, said]), *labs)
 """
+_TARGETS = {  # done in turn; a click on the grid selects the first page that it shows, which is allocated
+    "Allocate": "[data-action='allocate']",
+    "a page": "[data-grid='page']",
+    "Free": "[data-action='free']",
+    "Undo": "[data-action='undo']",
+}
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
 # Clicks, and returns the milliseconds until what `said` finds has other text and the frame after that is painted.
 _CLICK = """
@@ -120,7 +126,6 @@ def _clicks(page: Any, url: str, received: list[int], say: Callable[[str], None]
     page.wait_for_function(
         f"() => document.querySelectorAll('.memlab-lab [data-grid]').length && document.querySelectorAll('.memlab-lab').length === {len(GOALS)}"
     )
-    cells = ["[data-grid='page']"] * len(GOALS)  # its first page
 
     def click(root: int | None, target: str, said: str) -> tuple[float, int]:
         before = received[0]
@@ -136,23 +141,16 @@ def _clicks(page: Any, url: str, received: list[int], say: Callable[[str], None]
 
     say("warming up")
     empty()
-    for number, cell in enumerate(cells):
-        for target in ("[data-action='allocate']", cell, "[data-action='allocate']"):
+    for number in range(len(GOALS)):
+        for target in [*_TARGETS.values(), "[data-action='allocate']"]:
             lab(number, target)
     round_trips: list[float] = []
     found: list[dict[str, list[tuple[float, int]]]] = [{} for _ in GOALS]
     for n in range(CLICKS):
         say(f"click {n + 1} of {CLICKS}")
         round_trips.append(empty())
-        for number, cell in enumerate(cells):
-            name, target = list(
-                {
-                    "Allocate": "[data-action='allocate']",
-                    "a page": cell,
-                    "Free": "[data-action='free']",
-                    "Undo": "[data-action='undo']",
-                }.items()
-            )[n % 4]
+        for number in range(len(GOALS)):
+            name, target = list(_TARGETS.items())[n % len(_TARGETS)]
             found[number].setdefault(name, []).append(lab(number, target))
     bare = statistics.median(round_trips)
     labs = {}

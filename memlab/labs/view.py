@@ -22,7 +22,7 @@ from typing import Any, Final
 import anywidget
 import traitlets
 
-from ..figures import Picture
+from ..figures import Cell, Picture
 from ..figures.picture import CSS, count
 from . import state
 from .action import Action, Refused
@@ -31,7 +31,7 @@ from .session import Session
 from .thread import on_this_thread
 
 _HERE = Path(__file__).parent
-_LONG: Final = 16 << 10  # characters of an answer from which on it is sent compressed
+_LONG: Final = 32 << 10  # characters of an answer from which on it is sent compressed
 _WANTED: Final[dict[str, tuple[str, ...]]] = {  # the parameters of what every lab has
     **dict.fromkeys(("hexadecimal", "code", "state_code"), ("on",)),
     "select": ("cell",),
@@ -188,12 +188,12 @@ class LabView(anywidget.AnyWidget):
         return f"{done.sentence} {said}".strip()
 
     def _select(self, cell: object) -> str:
-        cells = self._cells or {c.id: list(c[1:]) for c in self.picture().cells}  # {}: nothing was sent yet
+        cells = self._cells or {c.id: c for c in self.picture().cells}  # {}: nothing was sent yet
         if not isinstance(cell, str) or cell not in cells:
             raise Refused(f"The picture has no cell {short(cell)}.")
         self.look = self.look._replace(cell=cell)
         said = self.lab.says(self.machine, self.look, "select", {}) if self.look.yours else ""
-        return f"Selected {cells[cell][0]}. {said}".strip()
+        return f"Selected {cells[cell].label}. {said}".strip()
 
     def _show_frame(self, frame: object) -> None:
         recording = self.session.recording()
@@ -229,7 +229,7 @@ class LabView(anywidget.AnyWidget):
     def _forget(self) -> None:
         """Forget what was sent: the next answer says everything."""
         self._fragments: dict[str, str] = {}
-        self._cells: dict[str, list[Any]] = {}
+        self._cells: dict[str, Cell] = {}
         self._said: dict[str, Any] = {}
 
     def _frame(self) -> Any:
@@ -245,11 +245,10 @@ class LabView(anywidget.AnyWidget):
             answer |= self._news()
         except Exception as error:  # noqa: BLE001  # a damaged machine may have no picture; the lab must still say so and take Undo
             answer["alert"] = f"The picture cannot be drawn ({type(error).__name__}: {error}). Undo takes back the last step."
-        text = json.dumps(answer)
-        if len(text) < _LONG:
+        if _length(answer) < _LONG:
             self.send(answer)
         else:
-            self.send({}, [gzip.compress(text.encode(), 1)])
+            self.send({}, [gzip.compress(json.dumps(answer).encode(), 1)])
 
     def _news(self) -> dict[str, Any]:
         """Return what a browser does not know yet: fragments and cells by id, and of all the rest what is not as it was said last."""
@@ -257,10 +256,10 @@ class LabView(anywidget.AnyWidget):
         with self._frame():
             picture = self.lab.figure(self.machine, self.look)
             details = self.lab.details(self.machine, self.look)
-        fragments, cells = picture.fragments, {c.id: [c.label, c.row, c.column] for c in picture.cells}
+        fragments, cells = picture.fragments, {c.id: c for c in picture.cells}
         news = {
             "fragments": {k: v for k, v in fragments.items() if self._fragments.get(k) != v},
-            "cells": {k: v for k, v in cells.items() if self._cells.get(k) != v},
+            "cells": {k: c[1:] for k, c in cells.items() if self._cells.get(k) != c},
             "gone": [k for k in self._fragments if k not in fragments],
             "gone_cells": [k for k in self._cells if k not in cells],
         }
@@ -306,6 +305,12 @@ class LabView(anywidget.AnyWidget):
             return [self.session.state_code(), ""]
         except Refused as refused:
             return ["", str(refused)]
+
+
+def _length(answer: Mapping[str, Any]) -> int:
+    """Return about how many characters an answer has, without writing it all out: of all that can be long."""
+    texts = *answer.get("fragments", {}).values(), answer.get("file"), answer.get("code")
+    return sum(len(text) for text in texts if text) + 80 * len(answer.get("cells", ()))
 
 
 def _checked_yours(lab: Lab, yours: Mapping[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:

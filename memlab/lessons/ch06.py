@@ -309,7 +309,7 @@ class _Kernel:
 
 def _check_alloc_slab_page(answer: Fault) -> Verdict:
     slab, buddy = 0xFFFF888000080100, 0xFFFF888000081030
-    cases = (
+    cases: tuple[tuple[_Kernel, int | None, list[tuple[Any, ...]], str], ...] = (
         (_Kernel(slab, buddy), slab, [("alloc_slab",), ("alloc_pages", slab | 3), ("set_buddy", slab, buddy)], "all goes well"),
         (_Kernel(None, buddy), None, [("alloc_slab",)], "there is no struct slab"),
         (_Kernel(slab, None), None, [("alloc_slab",), ("alloc_pages", slab | 3), ("free_slab", slab)], "there are no pages"),

@@ -10,13 +10,9 @@ def words():
 
 
 def plan(order):
-    if order == 0:
-        return [(0, 0, None)]
-    parts = [(0, 0, 1), (1, 0, 1)] + [(1 << k, k, 1) for k in range(1, order)]
-    keeper = 0 if order == 1 else len(parts) - 1  # the first page of a pair, or the upper half
-    first, size, _ = parts[keeper]
-    parts[keeper] = (first, size, None)
-    return parts
+    parts = [(0, 0), (1, 0)] + [(1 << k, k) for k in range(1, order)] if order else [(0, 0)]
+    keeper = parts[0] if order < 2 else parts[-1]  # the first page of a pair, or the upper half
+    return [(first, size, None if (first, size) == keeper else 1) for first, size in parts]
 
 
 def describe(m, pfn):
