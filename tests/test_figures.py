@@ -382,6 +382,13 @@ def test_the_buddy_labs_picture_is_four_panels_that_agree_on_the_selection():
     assert picture.html() == buddy_lab(m, selected=pfn).html()
 
 
+def test_a_saved_picture_has_all_panels_and_is_no_wider_than_two_of_them():
+    picture = buddy_lab(Machine("512K", max_order=6))
+    svg = picture.svg()
+    assert all(svg.count(f'data-fragment="{name}"') == 1 for name in picture.fragments)
+    assert float(re.search(r'width="([\d.]+)"', svg)[1]) == 2 * 602 + 24 + 24
+
+
 def test_the_counters_count_from_a_moment():
     m = Machine("512K", max_order=6)
     since = m.stats

@@ -601,3 +601,11 @@ def test_a_large_machine_is_drawn_too():
     sentence = browsed.session.run(FILL, zone="DMA of node 0").sentence
     assert "DMA of node 0 stay free" in sentence or "gives no single page" in sentence
     assert "Overview: 16,384 pages" in browsed.picture().html()
+
+
+def test_the_demo_shows_the_moments_around_the_failure():
+    said = re.findall(r'<div class="fragment"><p>([^<]*)</p>', machine_lab().static_html())
+    moments = [i for i, words in enumerate(said) if words.endswith("It is made to fail: it does nothing and returns NULL.")]
+    assert len(moments) == 1
+    assert said[moments[0] + 1] == "The block of order 0 at page 3 is free again, and goes on free list 0."
+    assert said[moments[0] + 2].startswith("Call number 3 of alloc_pages failed")

@@ -469,6 +469,6 @@ MACHINE_LAB: Final = Lab(
         ("fill", {"zone": "Normal of node 0"}),
         ("request", {"order": 0, "gfp": "GFP_KERNEL", "node": 0}),
         ("request", {"order": 0, "gfp": "GFP_KERNEL|__GFP_HIGHMEM", "node": 0}),
-        ("fail", {"at": "alloc_pages", "nth": 3, "what": "vmalloc(16384)"}),
+        ("fail", {"at": "alloc_pages", "nth": 3, "what": "vmalloc(16384)"}, (23, 24, 26)),
     ),
 )

@@ -112,11 +112,8 @@ class ProgressSheet(Sheet):
 
 def brought(news: int, unread: int) -> str:
     """Return a sentence about a file that was brought in: how many results were new, how many lines could not be read."""
-    said = f"{news} new result{'s' * (news != 1)} brought in" if news else "Nothing in it was new"
-    left_out = (
-        f"; {unread} line{'s' if unread != 1 else ''} could not be read and {'were' if unread != 1 else 'was'} left out" if unread else ""
-    )
-    return f"{said}{left_out}."
+    said = f"{count(news, 'new result')} brought in" if news else "Nothing in it was new"
+    return f"{said}; left out, as they cannot be read: {count(unread, 'line')}." if unread else f"{said}."
 
 
 def _row(row: Row) -> dict[str, Any]:

@@ -316,7 +316,7 @@ def test_views_of_a_machine_stay_in_step_and_labs_of_two_machines_apart(run_all,
     for _ in range(2):
         other.button("Allocate").click()
     other.says("Your buddy_of(4098, 1) gives 4100; the machine differs: its buddy is page 4096")
-    expect(other.lab.locator(".ml-mark.ml-yours")).to_have_count(1)
-    expect(other.lab.locator(".ml-mark.ml-machine")).to_have_count(1)
+    expect(other.lab.locator("rect.ml-mark.ml-yours")).to_have_count(1)
+    expect(other.lab.locator("rect.ml-mark.ml-machine")).to_have_count(1)
     assert other.in_kernel("ram(other)")[4098] == "A1"
     assert one.in_kernel("ram(lab)") == {128: "A5", 160: "f5"}
