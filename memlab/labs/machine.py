@@ -274,12 +274,11 @@ def _fill(session: Session, zone: str) -> Done:
             if n % _MARK_EVERY == 0:
                 inside.mark(f"{count(n, 'single page')} taken, {m.w[z.free]:,} of {zone} free.")
     left = f"{m.w[z.free]:,} of {zone} stay free"
+    why = _refusals(walk) or walk.end.removeprefix("None: ").rstrip(".")
     if not n:
-        return Done(f"{zone} gives no single page: {_refusals(walk) or walk.end.rstrip('.')}.")
+        return Done(f"{zone} gives no single page: {why}.")
     then = f"the next would come from {zone_words(walk.zone)}" if walk.zone else "the next would be refused"
-    return Done(
-        f"Took {count(n, 'single page')} with {GFP.show(gfp)}: {left}, and {then} ({_refusals(walk)}).", f"zone-{z.node}-{z.name}", inside
-    )
+    return Done(f"Took {count(n, 'single page')} with {GFP.show(gfp)}: {left}, and {then} ({why}).", f"zone-{z.node}-{z.name}", inside)
 
 
 def _fill_code(session: Session, zone: str) -> str:

@@ -298,6 +298,7 @@ EXERCISES = (
             ("def page_of(address):\n    return -(-(address - 0xffff888000000000) // 4096)", "each page has 0x1000 bytes"),
         ),
         explanation="In the kernel this is virt_to_pfn(): one subtraction and one shift, because page sizes are powers of two.",
+        state="memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgi2kxvkrfixesliawkr2hfisonzpfeytjnjjk5fksxziwussrokkyddkmnrwwajo5ajvk.9b3be3362aca10cc25d78c1d",
     ),
     Exercise(
         "01.2",
@@ -317,6 +318,7 @@ EXERCISES = (
             ("def list_order():\n    return [37, 35, 3, 1]", "where the head's next points"),
         ),
         explanation="The list is last in, first out: the page freed last comes first. Chapter 02 comes back to that.",
+        state="memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgi2kxvkrfixesliawkr2hfosgjzxffduvkk7fc2skkfzjlamnjrxlaeciwu2sigb4rkkbjavlct25mnzcjxdsyz4oklhrzcmqfzldniabcythqy.762eda2d98552b8a1ca2723d",
     ),
     Exercise(
         "01.3",
@@ -339,6 +341,7 @@ EXERCISES = (
             ("def walk(read, head):\n    return [read(head)]", "you found 1 entries"),
         ),
         explanation="The kernel's list_for_each() is this loop. The empty list needs no special case: its head points to itself.",
+        state="memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgi2kxvkrfixesliawkr2hfosgjzxffduvkk7fc2skkfybmvvwe5ebqnc2rkjaydsfjinecvmkpl5qqqjw6oas3rzcmz2axdmfuansujlii.63cd4f9700c293c5c0086dda",
     ),
     Exercise(
         "01.4",
@@ -361,6 +364,7 @@ EXERCISES = (
             ("def broken_at(read, head):\n    return head", "This list is sound"),
         ),
         explanation="A list with two links an entry carries every address twice, so that damage can be found before it spreads.",
+        state="memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgi2kxvkrfixesliawkr2hfosgjzxffduvkk7fc2skkfzjlamnjrxlaeciwu2sigb4rkkbjavlct25cnbcjhdsy3d3rzcnjty6sm6heid5gf22biaeq2typy.a8a08cdcae8553c4372676b1",
     ),
 )
 

@@ -300,6 +300,7 @@ EXERCISES = (
             ("def order_for(size):\n    return max(0, (size // 4096).bit_length() - 1)", "order_for(4097) gave 0; it takes order 1"),
         ),
         explanation="The kernel calls this get_order(). The usual mistakes are at the edges: exactly one page is still order 0, and one byte more is order 1.",
+        state="memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgi2kxvkrfixesliawkrwg2ybx6jqwjq.37ee9e454f9c9d61b71696b5",
     ),
     Exercise(
         "02.2",
@@ -322,6 +323,7 @@ EXERCISES = (
             ("def free_blocks():\n    return [(32, 0), (33, 0), (35, 0), (36, 2), (40, 3)]", "not these"),
         ),
         explanation="The block at page 32 cannot merge: its buddy, pages 34 and 35, is free only in part.",
+        state="memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgi2kxvkrfixesliawkrwg2ybx6jqwjq.37ee9e454f9c9d61b71696b5",
     ),
     Exercise(
         "02.3",
@@ -354,6 +356,7 @@ EXERCISES = (
             "The question must be whether the buddy is free AS A BLOCK OF THIS ORDER. Asking only whether its first page is free merges with a part of it: "
             "a mistake found in several allocators that people have published."
         ),
+        state="memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgi2kxvkrfixesliawkr2hfisonzpfeytjnjjk5fksxziwussroacu2tdowyeughas5ecwsqfbmtkpzxefbmyd3otgu3fdkunrwwqkah344wi2.7b70d89e2e215cc34a547d86",
     ),
     Exercise(
         "02.4",
@@ -376,6 +379,7 @@ EXERCISES = (
             ("def pages_to_keep():\n    return [0, 4, 8, 12]", "is none of them"),
         ),
         explanation="A quarter of the pages, badly placed, is enough. Real kernels fight this by grouping pages that can be moved or freed together.",
+        state="memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgi2kxvkrfixesliawkr2hfosgjzxffduvkk7fc2skkfzjlamnjrwg2yb35ardny.40bc1b9a8954935659ccbe90",
     ),
 )
 

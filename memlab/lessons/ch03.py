@@ -341,6 +341,7 @@ EXERCISES = (
             ("def address_of(word):\n    return word >> 4", "only the low four bits"),
         ),
         explanation="Two operations that cost nothing, `& 15` and `& ~15`: that is the price of a type in a pointer.",
+        state="memlab1.machine.pdnjls55blbdafag2b37sjufft7fajd3ovieixclffu3stlkn5ecaumhsb33oychdw5j7eyqfa7d2zccgdfbgjgmucgslczmcarpsaczkvyo3a52bci7anrkj2vhopfyiyy3w3vvlvb2az5fe6f5h4owttf7xnn4edl6fr7uhkvjm2n6rpvmw7wtu3mb35ul4y4m7yt7vpzqpufbkt7a.b8147d359b607903763744bb",
     ),
     Exercise(
         "03.2",
@@ -363,6 +364,7 @@ EXERCISES = (
             ("def blocks():\n    return [32, 36]", "triples"),
         ),
         explanation="The mem_map alone tells where every block begins and ends, what it is, and where to read more.",
+        state="memlab1.buddy.pdng3df3bibdcecf77svmcrjkyfyx5flqurgeg6cgldntb2ee5wcefrb75xnzwxooi46ozcej3xqbhirndqarpozcwczqogunugmq63rsqmcuq7ghph5bw3csxazhxbyxxva7oj53csr74azffa2gfz7jg3zrk3glwe55u2qom4oyl65wg6z5wyts3dj66ctvqwv7he3gewa.d43014e919dbf23f092a6df9",
     ),
     Exercise(
         "03.3",
@@ -386,6 +388,7 @@ EXERCISES = (
             ("def first_page(read, page):\n    return page if read(page) else None", "whose page is at offset 32"),
         ),
         explanation="This is what page_slab(), slab_page() and their kin are made of. Code that goes through them need not know where the descriptor lies.",
+        state="memlab1.buddy.pdnb3dn5bibdceag37s2wfgsnbqzd7vukbcgyqzy224poi6rbwlrlc4qo435utjrymkgjvtxqiwuqndsq3o6zksbkzhi3hodspbdjpyyazzhw4cqtcbm6rakrna6elb5yuugdnk5g5ryqnfwbkd73jj7o3lxg52c6xdodl4q6kxzlzoojo5vj37lc4msakgs.d4dcccdb57816f5c6cf212e7",
     ),
     Exercise(
         "03.4",
@@ -411,6 +414,7 @@ EXERCISES = (
             "A single page with a user costs 8 + 48 + 64 = 120 bytes. The design pays off where memory is used in larger blocks; how the balance comes out for a mix of orders "
             "is a subject of its own."
         ),
+        state="memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgi2kxvkrfixesliawkr2hflscojtgmxtkkkxjfhssozffe2lsr2kvfokgmjexffmstjpe4zs6prrg43s6kjtkdbuqevne4qs2oa3vfg43ubofpk5qp6fy7munjrxlcbwymekognrwuaaw2zv6a.a507816414d881086c892ac9",
     ),
 )
 

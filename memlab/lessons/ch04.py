@@ -319,6 +319,7 @@ EXERCISES = (
             ("def waste(size, order):\n    return (4096 << order) - ((4096 << order) // size + 1) * size", "at most the whole slab"),
         ),
         explanation="For some sizes a larger slab wastes less in proportion; that is why the rule tries several orders.",
+        state="memlab1.slab.pdna3c6bbkacaeaf77sz2pmuisil6eq5s3nejmcnkihsl7t3ponydgmgzsssnoagugf6c4fqsttykqiot75lqwadrlaqxxdaobdpewjlxgc3kspelf2z4dhwkskwzv5robjfzn76aoc7khlw.9cea73cff111a51d993858e1",
     ),
     Exercise(
         "04.2",
@@ -338,6 +339,7 @@ EXERCISES = (
             ("def handed_out():\n    return [0, 1, 2, 0, 1, 4]", "goes on where it was"),
         ),
         explanation="Last in, first out, as with the page allocator's lists: what was used last is likely to be in the processor's cache.",
+        state="memlab1.slab.pdna3c6bbkacaeaf77sz2pmuisil6eq5s3nejmcnkihsl7t3ponydgmgzsssnoagugf6c4fqsttykqiot75lqwadrlaqxxdaobdpewjlxgc3kspelf2z4dhwkskwzv5robjfzn76aoc7khlw.9cea73cff111a51d993858e1",
     ),
     Exercise(
         "04.3",
@@ -361,6 +363,7 @@ EXERCISES = (
             ("def calculate_order(size, cpus):\n    return 0", "Linux chooses"),
         ),
         explanation="More CPUs want larger slabs, as each CPU keeps one for itself. Your function can drive the lab below.",
+        state="memlab1.slab.pdnblc6bbkacaeaf77sz2pkeisa36eq5s3nejmdniesur7hxw3nqztbumqxflyi3qqxinrytb6dehdvp3ezayduumiihriztkhennsbnp6rrjwdutyohnlkgmo33dma2vzn76abtw4oii.c80a1742069537c1db7b5359",
     ),
     Exercise(
         "04.4",
@@ -387,6 +390,7 @@ EXERCISES = (
             ("def hijack(m, cache, target):\n    return target", "returns nothing"),
         ),
         explanation="A write beyond the end of an object before it, or after it was freed, is all that it takes: a classic attack on kernels. That is why the link lies in the middle.",
+        state="memlab1.slab.pdnb3czrblbtaeaex4jlmvtbiiyejlj7satjk4lrrcftbekpaleu3bh65ys52dgmorkg2z4b54ydsfa6fv75lycq64p7koj3jdnkhqkpb2psjmnswfwmvjciktvpy4ai4usn2b57u2c3rlx4kihnewdwargysi76evqxtplpcpdlndiln3ksqci.93c165a3efde059e1bcc627f",
     ),
 )
 

@@ -329,6 +329,7 @@ EXERCISES = (
             ("def words_rewritten(have, want):\n    return 2 ** (have - 1)", "without a split"),
         ),
         explanation="Giving the old descriptor to the LARGEST part saves the most words. Had the page itself kept it, 2,047 words would change.",
+        state="memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgizdbmni2visulsjfuapfitdnma5ffqlru.7ed9aa81fb7a8221bcade2a3",
     ),
     Exercise(
         "05.2",
@@ -351,6 +352,7 @@ EXERCISES = (
             ("def descriptors():\n    return [4, 3, 0, 0, -1]", "Step 2"),
         ),
         explanation="The block of step 2 is still in use, so the last merge stops at order 1: one descriptor comes back, three more only when step 2's block is freed.",
+        state="memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgi2kxvkrfixesliawkrwg2ybx6jqwjq.37ee9e454f9c9d61b71696b5",
     ),
     Exercise(
         "05.3",
@@ -375,6 +377,7 @@ EXERCISES = (
             ("def cost(free, order):\n    return 0 if free[order] else None", "you gave"),
         ),
         explanation="This is the number that the allocator asks its cache for, all at once, before it touches any block.",
+        state="memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgiz2tvkrfixesliawkr2hfisonzpfeytjnjjk5fksxziwussrokkyddkmn23asqy4gjdblenrwwqkaew4asbc.d4a107d1df766f11fc9f3607",
     ),
     Exercise(
         "05.4",
@@ -397,6 +400,7 @@ EXERCISES = (
             ("def prepare(have, want, get, put):\n    return [get() for _ in range(have - want)]", "that is too few"),
         ),
         explanation="Kernels do not have exceptions. Every function that can fail undoes its own steps; chapter 06 has a longer ladder of them.",
+        state="memlab1.buddy.pdncldcbbkacafaf57zfmbjobkrikv4jscp7ymsscm2fvcdxj5wdomgdmrce4t4azqehi4eetstseeatq7fmwash3koj4inq2nuscmriihrhf3euv2hbkwl3no2t35vksfhqm4qupbg4w7wxz3o5bi5mnp4qbb74ex3q.a2b9fc79f490627cd49fd4f2",
     ),
 )
 

@@ -408,6 +408,7 @@ EXERCISES = (
             ("def buddy_of(read, page):\n    return read((read(page) & ~15) + 32)", "at offset 24"),
         ),
         explanation="Page, slab, buddy: two steps. It is the path that a slab's pages take on their way back to the page allocator.",
+        state="memlab1.slab.pdnb3c5rblbdafcfp5c65hfbcyizvvi7obysuhi66emqv4jvtb2nbed767jo2hbyu6qwrxjtpsb4sw7b6fkkxhzpdtfpvi47u7iuduq2bv7ha6bfrgczk3ngnszejjk6f4hcd35ewfz2zguj6pgc63kbflfynibjohcfceto67dwsqc7s37aprc7fcvq.89bdf650f0d8a63c327a33f0",
     ),
     Exercise(
         "06.2",
@@ -428,6 +429,7 @@ EXERCISES = (
             ('def calls():\n    return "ABBCD"', "no pages to free"),
         ),
         explanation="You can see it: m.trace() around the allocation prints these calls. Linux, too, tries the preferred order first and the minimum then.",
+        state="memlab1.slab.pdnbldcbbkacafaf57znmltmkpqfljef4vlqim6jerfly6673ugmy6ynqxxjvii2si4qqcspwacicer6wzcuuaitqnhvatbodjp3qslhdjgtnhsyu5mwbt3vkdt6ctmzkfvwzvo2s4zroyuena4c6syx772hl3j7z47clgi.df58cea2ecd646e6e0188a1f",
     ),
     Exercise(
         "06.3",
@@ -443,6 +445,7 @@ EXERCISES = (
         hints=("Slab first; then the word for the pages is slab | 3.", "Two things can fail. Which of them leaves something to give back?"),
         wrong=((_PAGES_FIRST, "needed are alloc_slab"), (_LEAKS, "needed are alloc_slab, alloc_pages, free_slab"), (_NO_TAG, "low bits")),
         explanation="With cache, flags and node added, this is the function as the email has it, but for one special case: chapter 07.",
+        state="memlab1.slab.pdna3c6bbkcdadaf77sz242ymvm3bpzcd25buszbyzrnxa4w7253ttoajrb6muqtlsb7va7bwcyzn2ygehd4o7eyi2bjogau5zb5rrmhnskz5swweqp5r5hxewwksgun3xdmfslqt3y26ujwkdb4uitwuexuw7ybg2fcica.59b5412138e53f791157cc74",
     ),
     Exercise(
         "06.4",
@@ -465,6 +468,7 @@ EXERCISES = (
             ("def vandalise(m, slab):\n    return slab + 48, 0x1000", "Another field"),
         ),
         explanation="A pointer that is read once, at the very end, can lie for years. That is why memlab's check() follows every pointer both ways after every test.",
+        state="memlab1.slab.pdni3drrbibdcfcev4rfhj4irnmkj5icgzlgdcyqx3fueteczerbq4xxdxlk3rgcnydn5637dkfnijodgrcpoeayuqufakhttps2rb4tqif7gfdbwtbd3ofjscer6kf3jfmm6zd4l2mimtvtjjtljfs6jdpfleqnlzbkbcenms4fy3yhru7cuc77sqo5uf6uk75l2aa2l4n3ma777qm7wcux55dga.dcf37fd083b561b3672a69a7",
     ),
 )
 

@@ -329,6 +329,7 @@ EXERCISES = (
             ("def host_of(word):\n    return (word - 0xFFFF888000000000) // 4096 + 1", "a page has 4096 bytes"),
         ),
         explanation="If the answer is the page itself, the page describes itself.",
+        state="memlab1.bootstrap.pdna3rrrblacadaf2c57zwkc45oeljgydkfcavusjcd6bxo3g46ypmwnafzdyusyib5uaynno4dsd27wji26hdqvuddegqjr72jxtwnbfwpqrpsslipyfqazg4.6bb4f7ce9d29d835f2c8bcac",
     ),
     Exercise(
         "07.2",
@@ -354,6 +355,7 @@ EXERCISES = (
             ('def words():\n    return [("SLAB", 0), ("BUDDY", 0), ("FREE", None), ("FREE", None)]', "is not 'BUDDY'"),
         ),
         explanation="The upper half keeps the old descriptor, as in every split (chapter 05). Only pages 0 and 1 get new ones, and those lie on page 1.",
+        state="memlab1.bootstrap.pdnkwvrkjywsslkqwkvfnsrpjjes2uvsgljfcssjfxhezt2twjjeulgwfux4ulbjjhgvhkwvkevc4sjnfbllfcuovucqb6azcjzq.cb064e5b4e86d271652c38e4",
     ),
     Exercise(
         "07.3",
@@ -383,6 +385,7 @@ EXERCISES = (
             ),
         ),
         explanation="As many new struct buddys as the order says, and one page of 4096 bytes holds 85: enough for any block there is.",
+        state="memlab1.bootstrap.pdnkwvrkjywsslkqwkvfnsrpjjes2uvsgllfcssjfxhezt2twjjeulgwfux4ulbjjhgvhkwvkevc4sjnfbllfcuovucqb6b5cj2a.dd22ce0733bfd6d81ee7456f",
     ),
     Exercise(
         "07.4",
@@ -413,6 +416,7 @@ EXERCISES = (
         explanation=(
             "What is left out here, __alloc_slab does as well: it links the free objects of both pages, puts the second on its cache's partial list, and takes the block off its free list."
         ),
+        state="memlab1.bootstrap.pdna3rrrblacadaf2c57zwiolvzrlelcnmuiewcjeioye53p372bzsrwa7epcsdbahwqdbnv3yoyjlg3fpkyyo2wqana6bof7bh6mzmhwz6cf6cknf6yf5qzha.dcc8073c68aafe756e2d0068",
     ),
 )
 

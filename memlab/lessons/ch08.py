@@ -198,7 +198,10 @@ PREDICTIONS = (
         question="All 2,048 pages of HighMem are free; DMA and Normal are used up, down to their last pages. We take single pages with GFP_KERNEL|__GFP_HIGHMEM until None. How many do we get?",
         choices=(
             ("2,048 pages", "HighMem has a min watermark, too; and each split needs something that is not in HighMem."),
-            ("2,016 pages", "All but the min watermark, if there were nothing else; but each split needs something that is not in HighMem."),
+            (
+                "2,016 pages",
+                "All but the min watermark, if there were nothing else; but each split needs something that is not in HighMem.",
+            ),
             ("52 pages", None),
             ("0 pages", "A few descriptors are still at hand, in slabs that lowmem gave earlier."),
         ),
@@ -252,7 +255,9 @@ def _check_descriptor(answer: Callable[[int], int]) -> Verdict:
             if (got ^ want) & bit:
                 case = f"for_descriptor({gfp:#x}) gave {got:#x}: __GFP_{name}, {bit:#x}, "
                 if want & bit:
-                    return Verdict(False, f"{case}is missing; what the caller may do, wait or take of the last pages, holds for the descriptor too.")
+                    return Verdict(
+                        False, f"{case}is missing; what the caller may do, wait or take of the last pages, holds for the descriptor too."
+                    )
                 if gfp & bit:
                     return Verdict(False, f"{case}is still there; {_WHY_NOT[bit]}.")
                 return Verdict(False, f"{case}is in it, and was not in the request; to take a bit out is not to turn it over.")
@@ -274,7 +279,9 @@ def _check_trace(answer: Callable[[], list[str]]) -> Verdict:
         return Verdict(False, 'zones_asked() returns a list of names, such as ["Normal", "DMA"].')
     for n, t in enumerate(tries):
         if n == len(got):
-            why = "after the first round comes a second one, down to min" if t.second else "it has refused, and the next on the list is asked"
+            why = (
+                "after the first round comes a second one, down to min" if t.second else "it has refused, and the next on the list is asked"
+            )
             before = tries[n - 1]
             return Verdict(False, f"You stop at {before.zone.name}; but there {before.sum}: {why}." if n else "At least one zone is asked.")
         if got[n] != t.zone.name:
@@ -313,7 +320,13 @@ def _check_watermark(answer: Callable[[int, int, int, int, int], bool]) -> Verdi
             said = f"watermark_ok({free}, {order}, {least}, {reserve}, {gfp:#x}) gave {got!r}"
             if gfp & GFP.MEMALLOC:
                 return Verdict(False, f"{said}: with __GFP_MEMALLOC no watermark counts, and no reserve.")
-            enough = "that is too few" if left < mark + reserve else "as many as must stay is enough" if left == mark + reserve else "that is enough"
+            enough = (
+                "that is too few"
+                if left < mark + reserve
+                else "as many as must stay is enough"
+                if left == mark + reserve
+                else "that is enough"
+            )
             must = how + (f" + {reserve} in reserve = {mark + reserve}" if reserve else "")
             return Verdict(False, f"{said}: {free} - {1 << order} = {left} would stay, and {must} must; {enough}.")
     return Verdict(True, "Ten chosen and 200 random cases, each answered as the machine's own rule does.")
@@ -337,7 +350,9 @@ def _check_strand(answer: Callable[[Machine], object]) -> Verdict:
     pfn = m.alloc_pages(0, ANYWHERE)
     if pfn is not None:
         if zone_of(m, pfn).startswith("HighMem"):
-            return Verdict(False, f"The request was given page {pfn} of HighMem: a descriptor was still at hand, or could be had; {_lowmem(m)}.")
+            return Verdict(
+                False, f"The request was given page {pfn} of HighMem: a descriptor was still at hand, or could be had; {_lowmem(m)}."
+            )
         return Verdict(False, f"The request fell back to page {pfn} of {zone_of(m, pfn)}; {_lowmem(m)}.")
     if free < 40:
         return Verdict(False, f"The request fails, but only {free} pages of HighMem are free; {_lowmem(m)}, and what was asked for first?")
@@ -478,7 +493,11 @@ def _how_many(rng: Random) -> Question:
 def _which(rng: Random) -> Question:
     order, zones = rng.randrange(0, 4), [(n, n * 5 // 4) for n in (4 * rng.randrange(4, 20), 4 * rng.randrange(4, 20))]
     free = [rng.choice((low, least)) + (1 << order) + rng.randrange(-3, 2) for least, low in zones]
-    marks = [(name, n, left, zones[n - 1][i]) for i, name in ((1, "low"), (0, "min")) for n, left in enumerate((f - (1 << order) for f in free), 1)]
+    marks = [
+        (name, n, left, zones[n - 1][i])
+        for i, name in ((1, "low"), (0, "min"))
+        for n, left in enumerate((f - (1 << order) for f in free), 1)
+    ]
     taken = next(((name, n, left, mark) for name, n, left, mark in marks if left >= mark), None)
     right = str(taken[1]) if taken else "none"
 
@@ -492,7 +511,9 @@ def _which(rng: Random) -> Question:
         return Verdict(False, f"Take {1 << order} off, ask both to keep low, then both to keep min: {why}.")
 
     said = " and ".join(f"{n}. {f} free, min {least}, low {low}" for n, (f, (least, low)) in enumerate(zip(free, zones, strict=True), 1))
-    return Question(f"A zonelist of two zones: {said}. Which gives a block of order {order} for GFP_KERNEL: 1, 2 or none?", None, right, grade)
+    return Question(
+        f"A zonelist of two zones: {said}. Which gives a block of order {order} for GFP_KERNEL: 1, 2 or none?", None, right, grade
+    )
 
 
 DRILLS = (Drill("08.zone", level=2, make=_zone_question),)

@@ -242,7 +242,7 @@ class _Books:
             hand += need
             if outer and need > free:
                 self.before.append(
-                    f"The split needs {need} descriptor{'s' * (need > 1)} and {free} are free: {self.grown()}, and the zones are asked again."
+                    f"The split needs {need} descriptor{'s' * (need > 1)} and {_are_free(free)}: {self.grown()}, and the zones are asked again."
                 )
         self.at_hand[m.KC_BUDDY] += hand
         return None
@@ -259,7 +259,7 @@ class _Books:
         """Return the sentence for a block that cannot be split."""
         if self.overflow:
             return "The call chain outgrows the kernel's stack, and all of it is unmade."
-        lack = f"{zone_words(z)} has a block, but its split needs {need} descriptor{'s' * (need > 1)}, {free} are free"
+        lack = f"{zone_words(z)} has a block, but its split needs {need} descriptor{'s' * (need > 1)}, {_are_free(free)}"
         if not self.certain:
             return f"{lack}; the caches are shrunk, and only doing it tells whether that gives a page for more."
         return f"None: {lack}, and no page can be had for more."
@@ -393,6 +393,10 @@ def _links(m: Machine, head: int, most: int) -> Iterator[int]:
         if at & 7 or not 0 <= li < len(m.w) - SLAB_WORDS or li == head:
             return
         yield li
+
+
+def _are_free(n: int) -> str:
+    return f"{n} {'is' if n == 1 else 'are'} free"
 
 
 def _length(m: Machine, head: int) -> int:
