@@ -143,10 +143,10 @@ def test_the_stub_in_the_notebook_is_the_registrys(c, e):
 
 @pytest.mark.parametrize(("c", "e"), EXERCISES)
 def test_the_state_code_of_an_exercise_opens_its_lab(c, e):
-    if e.state is not None:
-        view = open_lab(e.state)
-        view.machine.check()
-        view.close()
+    assert e.state is not None
+    view = open_lab(e.state)
+    view.machine.check()
+    view.close()
 
 
 # --- Predictions

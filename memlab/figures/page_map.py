@@ -7,6 +7,7 @@ Up to 2,048 pages are drawn one by one.  Of more, an overview of at most 512 til
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
@@ -14,7 +15,7 @@ from typing import Final, NamedTuple
 
 from ..machine import Machine
 from ..memdesc import MemType
-from .blocks import KINDS, block_of, blocks, kind_of
+from .blocks import KINDS, block_of, blocks, kind_of, kinds_of
 from .picture import Cell, Key, Picture, count, number, rect, shown, text
 from .shapes import box, path, selection, target, target_grid, words
 
@@ -24,6 +25,8 @@ WIDTH: Final = 602
 _LEFT: Final = 57  # pixels for the page numbers
 _ROW: Final = 544  # pixels for the cells of a row
 _TOP: Final = 22  # pixels for a heading
+# Runs of reserved pages, of slabs, and of pages of no known type, among kinds_of: what is shown of the pages outside the map.
+_NOT_ASIDE: Final = re.compile(rb"%c+|[%c%c]+" % (MemType.NONE, MemType.SLAB, len(KINDS) - 1))
 
 
 class Mark(NamedTuple):
@@ -152,25 +155,13 @@ class _Drawing:
 
     def tiles(self, pages: range, each: int, grid: _Grid, detail: range) -> None:
         """Draw the overview: a tile has the colour of most of its pages, and a "+" when they are of several kinds."""
-        mem_map = self.m.w[self.m.MM + pages.start : self.m.MM + pages.stop]
+        kinds = kinds_of(self.m, pages)
         for row in range(0, len(grid.pages), grid.columns):
-            paths: dict[str, str] = defaultdict(str)
-            texts: dict[str, list[tuple[float, str]]] = defaultdict(list)
-            for i in grid.pages[row : row + grid.columns]:
-                first, stop = i * each, min((i + 1) * each, len(pages))
-                kinds, kind = _kinds(mem_map[first:stop].tobytes())
-                self.kinds |= kinds.keys()
-                x, y, wide, high = grid.place(range(i, i + 1))
-                paths[f"{KINDS[kind].css} ml-cell"] += box(x, y, wide, high)
-                texts[KINDS[kind].css].append((x + wide / 2, KINDS[kind].letter if len(kinds) == 1 else "+"))
-                parts = ", ".join(f"{n} {KINDS[k].words}" for k, n in kinds.items())
-                said = f"tile of pages {self.n(pages.start + first)} to {self.n(pages.start + stop - 1)}: {parts}"
-                self.cells.append(Cell(f"tile-{pages.start + first}", said, row // grid.columns, i % grid.columns))
-            y = grid.top + row // grid.columns * grid.high
-            svg = "".join(path(data, css) for css, data in paths.items())
-            svg += text(_LEFT - 6, y + grid.high / 2 + 4, self.n(pages.start + row * each), "ml-end ml-dim", 11)
-            svg += "".join(words(placed, y + grid.high / 2 + 3.6, 10, css) for css, placed in texts.items())
-            self.fragments[f"page_map-tiles-{row // grid.columns}"] = svg
+            here = range(row * each, min((row + grid.columns) * each, len(pages)))
+            drawn = _tiles(kinds[here.start : here.stop], each, grid, row // grid.columns, pages.start + here.start, self.hexadecimal)
+            self.fragments[f"page_map-tiles-{row // grid.columns}"] = drawn.svg
+            self.cells += drawn.cells
+            self.kinds |= drawn.kinds
         self.fragments["page_map-tile-targets"] = _targets(grid, range(pages.start, pages.stop, each), "tile")
         first = (detail.start - pages.start) // each
         self.fragments["page_map-detail"] = selection(*grid.place(range(first, first + -(-len(detail) // each))))
@@ -181,15 +172,15 @@ class _Drawing:
         boxes: list[tuple[int, range]] = []  # (kind, pages): neighbours that are reserved share a box
         aside = 0
         for part in (range(pages.start), range(pages.stop, self.m.nr_pages)):
-            for block in blocks(self.m, part):
-                kind = kind_of(self.m, block.start)
-                mine = range(max(block.pages.start, part.start), min(block.pages.stop, part.stop))
-                if kind not in (MemType.NONE, MemType.SLAB, len(KINDS) - 1):
-                    aside += len(mine)
-                elif kind == MemType.NONE and boxes and boxes[-1] == (kind, range(boxes[-1][1].start, mine.start)):
-                    boxes[-1] = (kind, range(boxes[-1][1].start, mine.stop))
+            kinds = kinds_of(self.m, part)
+            aside += len(kinds)
+            for run in _NOT_ASIDE.finditer(kinds):
+                mine = part[run.start() : run.end()]
+                aside -= len(mine)
+                if kinds[run.start()] == MemType.NONE:
+                    boxes.append((MemType.NONE, mine))
                 else:
-                    boxes.append((kind, mine))
+                    boxes += ((kind_of(self.m, b.start), _within(b.pages, mine)) for b in blocks(self.m, mine))
         if boxes or aside:
             self._outside(boxes, aside, selected, marks)
 
@@ -307,13 +298,39 @@ def _ticks(grid: _Grid) -> str:
     return path(data, "ml-tick")
 
 
-@lru_cache(maxsize=2048)
-def _kinds(mem_map: bytes) -> tuple[dict[int, int], int]:
-    """Return how many of some mem_desc words are of each of KINDS, and which kind most of them are."""
-    kinds: Counter[int] = Counter()
-    for word, n in Counter(memoryview(mem_map).cast("Q")).items():  # pages of a block share their word
-        kinds[min(word & 15, len(KINDS) - 1)] += n
-    return dict(sorted(kinds.items())), max(kinds, key=lambda kind: (kinds[kind], kind))
+class _Tiles(NamedTuple):
+    """One row of the overview."""
+
+    svg: str
+    cells: tuple[Cell, ...]
+    kinds: frozenset[int]
+
+
+@lru_cache(maxsize=128)
+def _tiles(kinds: bytes, each: int, grid: _Grid, row: int, start: int, hexadecimal: bool) -> _Tiles:
+    """Return a row of tiles: ``kinds`` are those of its pages, ``each`` to a tile, from page ``start`` on."""
+    paths: dict[str, str] = defaultdict(str)
+    texts: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    cells, y = [], grid.top + (row + 0.5) * grid.high
+    for column, first in enumerate(range(0, len(kinds), each)):
+        here = kinds[first : first + each]
+        counted = {kind: here.count(kind) for kind in sorted(set(here))}
+        kind = max(counted, key=lambda kind: (counted[kind], kind))
+        i = row * grid.columns + column
+        x, _, wide, _ = place = grid.place(range(i, i + 1))
+        paths[f"{KINDS[kind].css} ml-cell"] += box(*place)
+        texts[KINDS[kind].css].append((x + wide / 2, KINDS[kind].letter if len(counted) == 1 else "+"))
+        parts = ", ".join(f"{n} {KINDS[k].words}" for k, n in counted.items())
+        span = f"{shown(start + first, hexadecimal)} to {shown(start + first + len(here) - 1, hexadecimal)}"
+        cells.append(Cell(f"tile-{start + first}", f"tile of pages {span}: {parts}", row, column))
+    svg = "".join(path(data, css) for css, data in paths.items())
+    svg += text(_LEFT - 6, y + 4, shown(start, hexadecimal), "ml-end ml-dim", 11)
+    svg += "".join(words(placed, y + 3.6, 10, css) for css, placed in texts.items())
+    return _Tiles(svg, tuple(cells), frozenset(kinds))
+
+
+def _within(pages: range, others: range) -> range:
+    return range(max(pages.start, others.start), min(pages.stop, others.stop))
 
 
 def _outlined(marks: Sequence[tuple[Mark, float, float, float, float]]) -> str:

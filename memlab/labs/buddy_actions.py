@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from typing import Final
 
-from ..figures.blocks import KINDS, Block, block_of, blocks, kind_of
+from ..figures.blocks import KINDS, Block, block_of, blocks, kind_of, kinds_of
 from ..figures.picture import count
 from ..machine import Machine, Stats
 from ..memdesc import MemType
@@ -116,7 +116,7 @@ def free_all(session: Session) -> Done:
 def can_free_all(session: Session, _cell: str | None) -> str | None:
     """Return why there is nothing to free, or None."""
     m, arena = session.machine, session.setup.arena
-    if any(word & 15 == MemType.BUDDY for word in set(m.w[m.MM + arena.start : m.MM + arena.stop])):
+    if MemType.BUDDY in kinds_of(m, arena):
         return None
     return f"No block of pages {arena.start} to {arena.stop - 1} is allocated."
 

@@ -58,7 +58,7 @@ def build(session: Session, cell: str) -> Done:
     cache = cache_of(m, cell)
     address, recording = steps(m, cache.grow)
     if address is None:
-        return Done(f"{cache.name} got no slab: {_no_memory(m, cache)}.", f"cache-{focus(m, cell).slot}")
+        return Done(f"{cache.name} got no slab: {_no_memory(m, cache)}.", f"cache-{focus(m, cell).slot}", recording)
     slab = _slab(m, focus(m, cell).slot, address)
     words = f"Built a slab of {cache.name}: {pages(slab)}, {count(slab.objects, 'object')}, last on the partial list; {_grown(cache, m.stats - before, 1)}."
     return Done(words, f"slab-{slab.pfn}", recording)
