@@ -27,7 +27,7 @@ EXPECTED = {
     "05": (4, 8, 1),
     "06": (4, 7, 1),
     "07": (4, 8, 1),
-    "08": (4, 7, 1),
+    "08": (4, 8, 1),
 }
 SLIDE_TYPES = {"slide", "subslide", "fragment", "skip", "-"}
 LINES, CELLS = 12, 60  # at most so many in a code cell, in a notebook

@@ -141,6 +141,24 @@ def test_the_stub_in_the_notebook_is_the_registrys(c, e):
     assert [source for source in sources if f'@exercise("{e.id}")' in source] == [e.cell()]
 
 
+@pytest.mark.parametrize("c", CHAPTERS, ids=lambda c: c.number)
+def test_the_stored_outputs_show_the_panels_and_no_sentence_about_what_is_missing(c):
+    cells = json.loads((ROOT / "notebooks" / c.notebook).read_text(encoding="utf-8"))["cells"]
+    stubs = {
+        e.cell(): (f"{e.id} {e.stars} not started: write the function, then run this cell again.\n", f"<{e.id} {e.title}>")
+        for e in c.exercises
+    }
+    for cell in (cell for cell in cells if cell["cell_type"] == "code"):
+        source = "".join(cell["source"])
+        said = "".join("".join(output.get("text", "")) for output in cell["outputs"])
+        shown = "".join("".join(output.get("data", {}).get("text/plain", "")) for output in cell["outputs"])
+        if asked := re.match(r'(drill|predict)\("([\w.]+)"', source):
+            kind = {"drill": "Drill", "predict": "Prediction"}[asked[1]]
+            assert (said, shown) == ("", f"<{kind} {asked[2]}>")
+        elif source in stubs:
+            assert (said, shown) == stubs[source]
+
+
 @pytest.mark.parametrize(("c", "e"), EXERCISES)
 def test_the_state_code_of_an_exercise_opens_its_lab(c, e):
     assert e.state is not None

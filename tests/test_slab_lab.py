@@ -626,6 +626,7 @@ def test_out_of_memory_is_an_ordinary_sentence(session):
     while m.alloc_pages(0) is not None:
         pass
     assert run(session, "build", cell="").sentence == "dentry got no slab: no page is free."
+    assert "kmem_cache_free(kmem_cache_slab) is called." in session.recording().marks  # the struct slab went back
     assert run(session, "allocate", cell="", cpu="CPU 0").sentence == "kmem_cache_alloc(dentry) returned None: no page is free."
     assert run(session, "fill", cell="").sentence.startswith("kmem_cache_alloc_bulk(dentry, 21) returned None: ")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -25,8 +25,8 @@ WIDTH: Final = 602
 _LEFT: Final = 57  # pixels for the page numbers
 _ROW: Final = 544  # pixels for the cells of a row
 _TOP: Final = 22  # pixels for a heading
-# Runs of reserved pages, of slabs, and of pages of no known type, among kinds_of: what is shown of the pages outside the map.
-_NOT_ASIDE: Final = re.compile(rb"%c+|[%c%c]+" % (MemType.NONE, MemType.SLAB, len(KINDS) - 1))
+_SHOWN: Final = bytes((MemType.NONE, MemType.SLAB, len(KINDS) - 1))  # what is shown of the pages outside the map, by kinds_of
+_ASIDE: Final = bytes(kind not in _SHOWN for kind in range(256))
 
 
 class Mark(NamedTuple):
@@ -174,7 +174,7 @@ class _Drawing:
         for part in (range(pages.start), range(pages.stop, self.m.nr_pages)):
             kinds = kinds_of(self.m, part)
             aside += len(kinds)
-            for run in _NOT_ASIDE.finditer(kinds):
+            for run in _runs(kinds):
                 mine = part[run.start() : run.end()]
                 aside -= len(mine)
                 if kinds[run.start()] == MemType.NONE:
@@ -327,6 +327,16 @@ def _tiles(kinds: bytes, each: int, grid: _Grid, row: int, start: int, hexadecim
     svg += text(_LEFT - 6, y + 4, shown(start, hexadecimal), "ml-end ml-dim", 11)
     svg += "".join(words(placed, y + 3.6, 10, css) for css, placed in texts.items())
     return _Tiles(svg, tuple(cells), frozenset(kinds))
+
+
+def _runs(kinds: bytes) -> Iterator[re.Match[bytes]]:
+    """Yield the runs of reserved pages and those of slabs and pages of no known type; there are few, among many that were set aside."""
+    aside, at = kinds.translate(_ASIDE), 0
+    while (at := aside.find(0, at)) >= 0:
+        stop = aside.find(1, at)
+        stop = stop if stop >= 0 else len(kinds)
+        yield from re.compile(rb"\0+|[^\0]+").finditer(kinds, at, stop)
+        at = stop
 
 
 def _within(pages: range, others: range) -> range:

@@ -231,6 +231,23 @@ PREDICTIONS = (
 
 # -- exercises
 
+# States of the Machine lab: a block of HighMem; the trace's zones; two nodes with their last pages; lowmem used up and HighMem whole.
+_DESCRIPTOR = (
+    "memlab1.machine.pdnbltf5bzadagcg4f5xtzyomlwf4p7rcoyyunasd422b6wvks6xpddhpbhabe57fvsabg6jcismznu2tv3eiapwmqmxegha5c5ispkeyduwm4uqvhalu7aqphlo"
+    "ssxvvwvb7lp7fdfly2cuaoa6hhf7mmjmomn6h26cd5i.e603c38e4689921a115a6129"
+)
+_TRACE = (
+    "memlab1.machine.pdnkwvrkjywsslkqwkvfmkwojaweqvnsklfmqtgpzbg42vnk2visulsjfuufnmukrzlevs6mzfi5fkkwvlfm6a5j6eakv4knzvk4qt2tzdfu6skvgbikvdovyfio"
+    "lf27ssnzqq2asgf26i4krlmfuab6muyak.dd9217efe6c1a42e4ada521e"
+)
+_TIGHT = (
+    "memlab1.machine.pdnkwvrkjywsslkqwkvfmkwojaweqvnskivmstgpfbi2vvkrfixesljik2zivdswjlf4zskr2kuvnkwkz4b2t4glf7fe3tcrzbhvhsglj5evkmcqvkg5kinezaik"
+    "qkfwcyab3vzeym.c14f4fd7364c3f843b4cdd5d"
+)
+_LOWMEM_GONE = (
+    "memlab1.machine.pdnkwvrkjywsslkqwkvfmkwojaweqvnsklfmqtgpzbg42vnk2visulsjfuufnmukrzlevs6mzfi5fkkwvlfm6a5j6hfs7ssnzri4qt2tzdfu6skvgbikvdovyfio"
+    "jyxljbaakftdmjvqcagyf7hq.e7363e398d9b601a684b6193"
+)
 _FLAGS = {name: bit for name, bit in vars(GFP).items() if isinstance(bit, int) and bit.bit_count() == 1}
 _WHY_NOT = {
     GFP.HIGHMEM: "a descriptor in a page without an address could not be read",
@@ -264,12 +281,6 @@ def _check_descriptor(answer: Callable[[int], int]) -> Verdict:
         if got != want:
             return Verdict(False, f"for_descriptor({gfp:#x}) gave {got:#x}, with bits that are no GFP flag; only take flags out.")
     return Verdict(True, "Thirty requests: a descriptor may be anywhere in lowmem, and is asked for under the caller's own rules.")
-
-
-_TRACE = (
-    "memlab1.machine.pdnkwvrkjywsslkqwkvfmkwojaweqvnsklfmqtgpzbg42vnk2visulsjfuufnmukrzlevs6mzfi5fkkwvlfm6a5j6eakv4knzvk4qt2tzdfu6skvgbikvdovyfiolf27ss"
-    "nzqq2asgf26i4krlmfuab6muyak.dd9217efe6c1a42e4ada521e"
-)
 
 
 def _check_trace(answer: Callable[[], list[str]]) -> Verdict:
@@ -390,6 +401,7 @@ EXERCISES = (
         explanation=(
             "What is stripped says where and how the caller wants ITS pages. What stays says what the caller may do for them: wait, start disk traffic, take of the last pages."
         ),
+        state=_DESCRIPTOR,
     ),
     Exercise(
         "08.2",
@@ -439,6 +451,7 @@ EXERCISES = (
             ("def watermark_ok(free, order, least, reserve, gfp):\n    return free - 2**order >= least + reserve", "halved to 45"),
         ),
         explanation="Only the min watermark is lowered, never lowmem_reserve: the reserve keeps pages for others, however urgent it is here.",
+        state=_TIGHT,
     ),
     Exercise(
         "08.4",
@@ -464,7 +477,7 @@ EXERCISES = (
         explanation=(
             "In a design whose descriptors lie apart, memory that needs no lowmem today comes to need it. The email does not speak of HIGHMEM here; on 64-bit machines there is none."
         ),
-        state=None,
+        state=_LOWMEM_GONE,
     ),
 )
 

@@ -381,6 +381,10 @@ class _Books:
         return m.pcp and any(m.w[m.pcp_at + i * words] for i in range(len(m.zones) * m.config.cpus))
 
 
+def _are_free(n: int) -> str:
+    return f"{n} {'is' if n == 1 else 'are'} free"
+
+
 # -- reading RAM that may be in any state
 
 
@@ -393,10 +397,6 @@ def _links(m: Machine, head: int, most: int) -> Iterator[int]:
         if at & 7 or not 0 <= li < len(m.w) - SLAB_WORDS or li == head:
             return
         yield li
-
-
-def _are_free(n: int) -> str:
-    return f"{n} {'is' if n == 1 else 'are'} free"
 
 
 def _length(m: Machine, head: int) -> int:

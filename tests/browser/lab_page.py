@@ -2,6 +2,7 @@
 
 import ast
 
+import pytest
 from playwright.sync_api import expect
 
 
@@ -18,6 +19,23 @@ class LabPage:
     def says(self, start):
         """Wait until the lab says a sentence with these words."""
         expect(self.lab.get_by_role("status")).to_contain_text(start)
+
+    def click(self, cell):
+        """Click on a cell of the picture: an element of its own, or its share of a grid of cells."""
+        own = self.lab.locator(f"[data-cell='{cell}']")
+        if own.count():
+            own.click()
+            return
+        name, _, number = cell.rpartition("-")
+        for grid in self.lab.locator(f"[data-grid='{name}']").all():
+            columns, rows, first, each = (int(grid.get_attribute(f"data-{key}")) for key in ("columns", "rows", "first", "each"))
+            row, column = divmod((int(number) - first) // each, columns)
+            if 0 <= row < rows:
+                place = grid.bounding_box()
+                x, y = (column + 0.5) * place["width"] / columns, (row + 0.5) * place["height"] / rows
+                grid.click(position={"x": x, "y": y})
+                return
+        pytest.fail(f"The picture has no cell {cell}.")
 
     def selected(self):
         return self.picture.evaluate(

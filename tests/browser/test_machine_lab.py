@@ -95,11 +95,11 @@ def test_where_requests_go_by_mouse(lab):
     assert "in the second round" in lab.lab.locator(".ml-legend").inner_text()
     agrees(lab, 2)
 
-    lab.lab.locator("[data-cell='ask-2-1-0']").click()  # GFP_ATOMIC, not done, only looked at
+    lab.click("ask-2-1-0")  # GFP_ATOMIC, not done, only looked at
     lab.says("Selected GFP_ATOMIC, node 0")
     assert any("min" in words for words in walk(lab))
     expect(lab.lab.locator(".memlab-details")).to_contain_text("m.alloc_pages(2, GFP.ATOMIC, 0)")
-    lab.lab.locator("[data-cell='page-5']").click()
+    lab.click("page-5")
     lab.button("Free selected").click()
     lab.says("Freed the allocated block at page 4 with free_pages: DMA of node 0 has 4 pages more")
     agrees(lab, 2)
@@ -204,7 +204,7 @@ def test_20_random_actions_leave_ram_in_order(lab):
         lab.lab.get_by_role("slider", name="Order").fill(str(rng.choice((0, 0, 1, 2, 3, 5))))
         lab.lab.get_by_role("slider", name="n", exact=True).fill(str(rng.randrange(4)))
         used = lab.in_kernel("[pfn for pfn in range(m.nr_pages) if m.mem_desc(pfn).type not in (0, 1)]")
-        lab.lab.locator(f"[data-cell='page-{rng.choice(used)}']").click()
+        lab.click(f"page-{rng.choice(used)}")
         lab.says("Selected page")
         usable = [name for name in names if lab.button(name).get_attribute("aria-disabled") != "true"]
         done.append(rng.choice(usable))

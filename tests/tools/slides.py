@@ -67,6 +67,7 @@ class Slide:
     steps: list[list[str]] = field(default_factory=lambda: [[]])
     heading: str = ""
     notes: str = ""
+    full: bool = False  # by a lab
 
     def html(self) -> str:
         """The slide as reveal.js wants it."""
@@ -121,12 +122,13 @@ def split(notebook: NotebookNode, folder: Path) -> Iterator[Slide]:
         if slide is None:
             raise SlideError(f"cell {cell.id} stands before the first slide: make it a slide, or skip it")
         html = markdown(cell.source, folder) if cell.cell_type == "markdown" else code(cell)
-        if FRAME in html and any(slide.steps):  # a lab fills a slide
+        if slide.full or (FRAME in html and any(slide.steps)):
             yield slide
             slide = Slide(new_column=False)
         elif kind == "fragment":
             slide.steps.append([])
         slide.steps[-1].append(html)
+        slide.full = FRAME in html
         slide.heading = slide.heading or heading(cell)
     if slide:
         yield slide

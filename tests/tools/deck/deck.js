@@ -3,7 +3,7 @@
 
 /* global Reveal, RevealNotes */
 (async () => {
-  const WIDTH = 1280, HEIGHT = 720, MARGIN = 40, SMALLEST = 0.5, STEP = 0.05;
+  const WIDTH = 1280, HEIGHT = 720, MARGIN = 40, SMALLEST = 0.4, STEP = 0.02;
 
   const fits = (slide) => {
     const wide = [...slide.querySelectorAll("pre, table, svg, .katex-display")].some((e) => e.getBoundingClientRect().right > WIDTH - MARGIN);
