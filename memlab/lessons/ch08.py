@@ -365,9 +365,19 @@ def _check_strand(answer: Callable[[Machine], object]) -> Verdict:
                 False, f"The request was given page {pfn} of HighMem: a descriptor was still at hand, or could be had; {_lowmem(m)}."
             )
         return Verdict(False, f"The request fell back to page {pfn} of {zone_of(m, pfn)}; {_lowmem(m)}.")
-    if free < 40:
-        return Verdict(False, f"The request fails, but only {free} pages of HighMem are free; {_lowmem(m)}, and what was asked for first?")
-    return Verdict(True, f"{free} pages of HighMem are free, and not one of them can be had: for want of 48 bytes in lowmem.")
+    most = m.zone_view(high).managed_pages
+    if free <= m.zone_view(high).watermark[0]:
+        return Verdict(
+            False,
+            f"The request fails, but HighMem is down to {free} pages, its min watermark: it was pages that were wanting, not descriptors.",
+        )
+    if 2 * free <= most:
+        return Verdict(
+            False,
+            f"The request fails with {free} of {most} pages of HighMem free, not more than half: "
+            "too many descriptors were left over when lowmem was used up, and HighMem's splits could live on them.",
+        )
+    return Verdict(True, f"{free} of {most} pages of HighMem are free, and not one of them can be had: for want of 48 bytes in lowmem.")
 
 
 def _lowmem(m: Machine) -> str:
@@ -456,26 +466,31 @@ EXERCISES = (
     Exercise(
         "08.4",
         level=3,
-        minutes=15,
+        minutes=20,
         title="Stranded",
         task=(
             "`strand(m)`: a fresh machine with DMA, Normal and 128 pages of HighMem. With calls of m.alloc_pages(order, gfp) alone, bring it to the point where a request for one page "
-            "with GFP_KERNEL|__GFP_HIGHMEM fails, while at least 40 pages of HighMem are free."
+            "with GFP_KERNEL|__GFP_HIGHMEM fails, while more than half of HighMem is free."
         ),
         stub="def strand(m):\n    raise NotImplementedError",
         check=_check_strand,
         hints=(
-            "Section 6 did it. What must be used up, besides the pages that a HIGHMEM request can fall back to?",
-            "First lowmem, with GFP_KERNEL (0xcc0), until None. Then nobody can make a new slab of descriptors.",
-            "Then the descriptors that are still at hand: splits of HighMem (0xcc2) need them, one after the other.",
+            "As in section 6: first use up lowmem with 0xcc0, then take pages with 0xcc2, both until None. This leaves 52 of the 128 pages free.",
+            "What HighMem's splits live on are descriptors left over in slabs when lowmem ends. So use up lowmem in a way that leaves few of them.",
+            "64 single pages need 64 descriptors, and so slabs of them; one block of order 6 needs one. m.slabinfo()[0] shows num_objs and active_objs.",
         ),
         wrong=(
-            ("def strand(m):\n    while m.alloc_pages(0, 0xCC2) is not None:\n        pass", "what was asked for first"),
+            ("def strand(m):\n    while m.alloc_pages(0, 0xCC2) is not None:\n        pass", "it was pages that were wanting"),
             ("def strand(m):\n    while m.alloc_pages(0, 0xCC0) is not None:\n        pass", "still at hand"),
+            (
+                "def strand(m):\n    for gfp in (0xCC0, 0xCC2):\n        while m.alloc_pages(0, gfp) is not None:\n            pass",
+                "too many descriptors were left over",
+            ),
             ("def strand(m):\n    m.zone_view(m.zones[-1]).lowmem_reserve = (0, 0, 0, 500)", "The machine is damaged"),
         ),
         explanation=(
-            "In a design whose descriptors lie apart, memory that needs no lowmem today comes to need it. The email does not speak of HIGHMEM here; on 64-bit machines there is none."
+            "Large blocks first: 120 pages are stranded. GFP_ATOMIC, which uses up more of lowmem, strands 74. The email does not speak of this, and on 64-bit machines there is no "
+            "HIGHMEM; but it is a price of descriptors that lie apart."
         ),
         state=_LOWMEM_GONE,
     ),

@@ -22,7 +22,6 @@ def watermark_ok(free, order, least, reserve, gfp):
 
 
 def strand(m):
-    while m.alloc_pages(0, 0xCC0) is not None:  # lowmem, down to its last pages ...
-        pass
-    while m.alloc_pages(0, 0xCC2) is not None:  # ... and then HighMem, until the descriptors at hand are used up
-        pass
+    for order, gfp in ((6, 0xCC0), (0, 0xCC0), (0, 0xCC2)):  # large blocks first: they need few descriptors, so few are left over
+        while m.alloc_pages(order, gfp) is not None:
+            pass
