@@ -30,12 +30,16 @@ _ASIDE: Final = bytes(kind not in _SHOWN for kind in range(256))
 
 
 class Mark(NamedTuple):
-    """An outline on the page map around ``pages``, of the style ``css``, with a letter or two; ``meaning`` is for the legend."""
+    """An outline on the page map around ``pages``, of the style ``css``, with a letter or two; ``meaning`` is for the legend.
+
+    ``edge``: whether it runs along the edge of the pages, and not within it.
+    """
 
     pages: range
     css: str
     letter: str
     meaning: str
+    edge: bool = False
 
 
 class _Grid(NamedTuple):
@@ -266,6 +270,8 @@ def _letters(pieces: tuple[_Piece, ...], grid: _Grid, row: int) -> str:
             if tiny and piece.order:  # one character in each of the first pages
                 word = f"{letter}{piece.order}".ljust(i - piece.first + 1, letter)[i - piece.first]
                 first = i - piece.first < len(f"{letter}{piece.order}")
+            if tiny and not first and i % 4:
+                continue  # thousands of letters would be slow to paint, and no help
             x = _LEFT + (i % grid.columns + 0.5) * grid.wide
             placed[f"{css} {'ml-first' if first else 'ml-rest'}"].append((x, letter if tiny and not piece.order else word))
     y = grid.top + (row + 0.5) * grid.high + size * 0.36
@@ -350,7 +356,7 @@ def _outlined(marks: Sequence[tuple[Mark, float, float, float, float]]) -> str:
         corner = x + wide, y + high
         right, bottom = corner[0] - 1 - 20 * taken[corner], corner[1] - 1
         taken[corner] += 1
-        inset = 4 if high > 24 else 2
+        inset = 0 if mark.edge else 4 if high > 24 else 2
         svg += rect(x + inset, y + inset, wide - 2 * inset, high - 2 * inset, f"ml-mark {mark.css}")
         svg += rect(right - 19, bottom - 13, 19, 13, "ml-tag") + text(right - 9.5, bottom - 3, mark.letter, "ml-mid ml-tag", 10)
     return svg

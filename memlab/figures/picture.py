@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from html import escape
+from itertools import combinations
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -145,9 +146,9 @@ def panels(label: str, *pictures: Picture) -> Picture:
 
 def _told_apart(pictures: tuple[Picture, ...]) -> None:
     """Raise ValueError if two fragments or two cells of the pictures have the same id."""
-    for what, ids in (("fragment", [i for p in pictures for i in p.fragments]), ("cell", [c.id for p in pictures for c in p.cells])):
-        if len(set(ids)) < len(ids):
-            raise ValueError(f"two of the pictures have a {what} {next(i for i in ids if ids.count(i) > 1)!r}")
+    for what, ids in (("fragment", [p.fragments.keys() for p in pictures]), ("cell", [{c.id for c in p.cells} for p in pictures])):
+        if len(set().union(*ids)) < sum(map(len, ids)):
+            raise ValueError(f"two of the pictures have a {what} {next(i for one, two in combinations(ids, 2) for i in one & two)!r}")
 
 
 def _keys(pictures: tuple[Picture, ...]) -> tuple[Key, ...]:

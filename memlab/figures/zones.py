@@ -12,7 +12,7 @@ from typing import Final
 from ..gfp import GFP
 from ..machine import Machine
 from ..study.request import Try, Walk, walk_zonelist, zone_words
-from ..zone import ZoneType
+from ..zone import Zone, ZoneType
 from .page_map import Mark, page_map
 from .picture import Cell, Key, Picture, count, panels, rect, shown, stack, text
 
@@ -64,8 +64,9 @@ def machine_lab(
     """
     walk = walk_zonelist(m, order, gfp, node)
     pfn = selected.removeprefix("page-").removeprefix("tile-") if selected and selected[:5] in ("page-", "tile-") else ""
-    marks = [Mark(range(z.start, z.end), "ml-zone", _LETTERS[z.type], f"zone {z.name}") for z in m.zones] if len(m.zones) > 1 else []
-    found = page_map(m, pages, int(pfn) if pfn.isdecimal() and pfn.isascii() and int(pfn) < m.nr_pages else None, hexadecimal, marks)
+    marks = [Mark(range(z.start, z.end), "ml-zone", _letter(z), f"zone {zone_words(z)}", edge=True) for z in m.zones[:_MOST]]
+    at = int(pfn) if pfn.isdecimal() and pfn.isascii() and int(pfn) < m.nr_pages else None
+    found = page_map(m, pages, at, hexadecimal, marks if len(m.zones) > 1 else ())
     way = _steps(m, walk)
     here = stack("The zones and their pages", zones(m, selected, hexadecimal), found)
     there = stack(f"Where requests would go. {way.label}", requests(m, walk), way)
@@ -216,6 +217,10 @@ def _round(m: Machine, walk: Walk, second: bool) -> str:
         return "First round: each zone asked must keep its low watermark."
     lowered = next((t.lowered for t in walk.tries if t.second and t.lowered), "")
     return "Second round: now down to the min watermark" + (f", {lowered}." if lowered else ".")
+
+
+def _letter(z: Zone) -> str:
+    return f"{_LETTERS[z.type]}{z.node if z.node < 10 else ''}"
 
 
 def _outcome(walk: Walk) -> tuple[Key, str]:

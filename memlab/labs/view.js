@@ -217,7 +217,9 @@ function render({ model, el }) {
     }
     for (const [id, text] of Object.entries(news.fragments)) {
       if (!fragments.has(id)) fragments.set(id, makeSvg("g", { "data-fragment": id }));
-      fragments.get(id).innerHTML = text;
+      const now = makeSvg("g", { "data-fragment": id });
+      now.innerHTML = text;
+      become(fragments.get(id), now);
     }
     for (const id of news.gone_cells) cells.delete(id);
     for (const [id, cell] of Object.entries(news.cells)) cells.set(id, cell);
@@ -244,7 +246,7 @@ function render({ model, el }) {
     selected: (id) => {
       selected = id;
     },
-    details: (list) => details.replaceChildren(...list.flatMap(([name, words]) => [make("dt", {}, name), make("dd", {}, words)])),
+    details: (list) => become(details, make("dl", { class: "memlab-details" }, ...list.flatMap(([name, words]) => [make("dt", {}, name), make("dd", {}, words)]))),
     hexadecimal: (on) => buttons.get("hexadecimal").setAttribute("aria-pressed", on),
     disabled(now) {
       reasons = now;
@@ -309,6 +311,19 @@ function render({ model, el }) {
   el.append(root);
   send("show");
   return () => model.off("msg:custom", arrived);
+}
+
+// Makes a node's children those of another, leaving alone what is the same: what is not touched need not be laid out and painted again.
+function become(node, now) {
+  const had = [...node.childNodes];
+  const fresh = [...now.childNodes];
+  fresh.forEach((child, i) => {
+    if (i >= had.length) node.append(child);
+    else if (had[i].isEqualNode(child)) return;
+    else if (child.nodeName === "g" && had[i].cloneNode().isEqualNode(child.cloneNode())) become(had[i], child);
+    else had[i].replaceWith(child);
+  });
+  for (const child of had.slice(fresh.length)) child.remove();
 }
 
 function unpacked(buffer) {

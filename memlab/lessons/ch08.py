@@ -212,8 +212,8 @@ PREDICTIONS = (
         "08.g",
         question="vmalloc is asked for an area of four pages. It gets a descriptor, then page after page; at the third page alloc_pages fails. What does vmalloc return, and what is free afterwards?",
         choices=(
-            ("An area of two pages", "The caller wanted four, and could not tell: he would write beyond the end."),
-            ("None, and 2 pages are lost", "Who fails must first give back what he has got himself; nobody else knows of it."),
+            ("An area of two pages", "The caller wanted four and could not tell; it would write beyond the end."),
+            ("None, and 2 pages are lost", "A function that fails gives back what it has got itself; nobody else knows of it."),
             ("None, and as many pages are free as before", None),
         ),
         right=_after_failure,

@@ -17,6 +17,7 @@ from chromium import launch
 from playwright.sync_api import Browser, Page, sync_playwright
 
 WIDTH, HEIGHT = 1280, 720
+PATIENCE = 180_000  # milliseconds: a deck of many pictures, on a loaded machine
 # What is wrong in the current step, as sentences, the worst of each kind. Chromium rounds the places of things: one pixel is no finding.
 LOOK = """
 () => {
@@ -92,14 +93,14 @@ def open_deck(page: Page, deck: Path, query: str = "") -> None:
     """Open a deck at its start and wait until reveal.js has it."""
     page.goto("about:blank")
     page.goto(deck.resolve().as_uri() + query)
-    page.wait_for_function("() => window.Reveal?.isReady()")
+    page.wait_for_function("() => window.Reveal?.isReady()", timeout=PATIENCE)
     page.evaluate("() => document.fonts.ready")
 
 
 def print_to_pdf(page: Page, deck: Path) -> int:
     """Print a deck as a lecturer does, into memory; return how many pages the PDF has."""
     open_deck(page, deck, "?print-pdf")
-    page.wait_for_selector(".pdf-page")
+    page.wait_for_selector(".pdf-page", timeout=PATIENCE)
     pdf = page.pdf(prefer_css_page_size=True, print_background=True)
     return len(re.findall(rb"/Type\s*/Page\b", pdf))
 
