@@ -186,6 +186,26 @@ def test_the_decorator_prints_one_constant_line_and_returns_the_function_unchang
     assert results.read().exercises == {"97.1": True}
 
 
+def test_a_function_that_calls_itself_means_itself_and_not_what_had_its_name_before():
+    names = {"exercise": exercise}
+    stub = "def double(n):\n    raise NotImplementedError"
+    recursive = "def double(n):\n    return 2 + double(n - 1) if n else 0"
+    for source, kind in ((stub, {}), (recursive, {"97.1": True})):
+        exec(compile(f"@exercise('97.1')\n{source}", "<cell>", "exec"), names)
+        assert results.read().exercises == kind
+
+
+def test_the_decorator_without_a_number_says_so(capsys):
+    function = learner("def double(n):\n    return n")
+    assert exercise(function) is function
+    assert capsys.readouterr().out == 'Which exercise is double for? Write its number, such as @exercise("02.1"), in the line above def.\n'
+
+
+def test_an_address_in_a_sentence_is_hexadecimal():
+    outcome = judge(replace(DOUBLE, check=lambda answer: answer(0xFFFF_8880_0000_1000) or answer(5)), learner("def double(n):\n    1 // 0"))
+    assert outcome.sentence == "double(0xffff888000001000) stopped with an error."
+
+
 @pytest.mark.parametrize("name", ["97.2", "96.1", "nonsense", "", "97", "../x.1", "９7.1", None, 5, b"97.1"])
 def test_a_name_that_there_is_not_is_a_sentence_and_the_function_is_returned(name, capsys):
     def function(n):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from types import FunctionType
 from typing import TypeVar
 
 from ..machine import Machine
@@ -43,6 +44,9 @@ def begin(number: str) -> None:
 
 def exercise(name: str) -> Callable[[_Answer], _Answer]:
     """Have the function below judged: ``@exercise("02.1")``.  It is returned as it is; one line says how it did, a panel has the rest."""
+    if isinstance(name, FunctionType):  # @exercise without its number
+        _say(f'Which exercise is {name.__name__} for? Write its number, such as @exercise("02.1"), in the line above def.')
+        return name  # type: ignore[return-value]
 
     def judged(answer: _Answer) -> _Answer:
         try:
@@ -50,6 +54,8 @@ def exercise(name: str) -> Callable[[_Answer], _Answer]:
         except LessonError as error:
             _say(str(error))
             return answer
+        if isinstance(answer, FunctionType) and answer.__qualname__ == answer.__name__:
+            answer.__globals__[answer.__name__] = answer  # a function that calls itself means this one, not what had its name before
         sheet = _sheets.setdefault(name, ExerciseSheet(home, found))
         _say(sheet.line(sheet.judge(answer)))
         if name in _panels:

@@ -185,12 +185,12 @@ def _check_page_of(answer: Callable[[int], int]) -> Verdict:
     for pfn, offset in ((0, 0), (1, 0), (9, 0xC40), (35, 0xFFF), (63, 8)):
         address = (m.page_address(pfn) or 0) + offset
         got = answer(address)
-        if got != m.virt_to_pfn(address):
-            why = (
-                "the first page starts at 0xffff888000000000, so take that off first"
-                if isinstance(got, int) and got > m.nr_pages
-                else "each page has 0x1000 bytes"
-            )
+        if got != m.virt_to_pfn(address) or not isinstance(got, int):
+            why = "each page has 0x1000 bytes"
+            if not isinstance(got, int):
+                why = "return a whole number" if got is not None else "nothing came back, so end with return"
+            elif got > m.nr_pages:
+                why = "the first page starts at 0xffff888000000000, so take that off first"
             return Verdict(False, f"page_of({address:#x}) gave {got!r}, and the byte is in page {pfn}: {why}.")
     return Verdict(True, "Five addresses, the first and the last byte of a page among them.")
 
@@ -218,12 +218,15 @@ def list_table(m: Machine, order: int) -> str:
 def _check_list_order(answer: Callable[[], list[int]]) -> Verdict:
     _, want = traced_list()
     got = answer()
-    if not isinstance(got, (list, tuple)) or sorted(got) != sorted(want):
-        return Verdict(False, f"list_order() returns the {len(want)} page numbers of the table in another order; yours is {got!r}.")
+    if not isinstance(got, (list, tuple)) or set(got) != set(want) or len(got) != len(want):
+        return Verdict(False, f"list_order() returns a list of the table's {len(want)} page numbers, in list order; yours is {got!r}.")
     if list(got) == sorted(want):
-        return Verdict(False, "That is the order of their addresses. Start at the head, and go where next points.")
+        return Verdict(False, "That is the order of the page numbers. Start at the head, and go where next points.")
+    if got[0] != want[0]:
+        return Verdict(False, f"The list begins where the head's next points: with page {want[0]}, and not with page {got[0]}.")
     if list(got) != want:
-        return Verdict(False, f"The first page is right where the head's next points: page {want[0]}. Go on from its own next.")
+        at = next(i for i, page in enumerate(want) if got[i] != page)
+        return Verdict(False, f"Page {got[at]} does not come after page {want[at - 1]}: look where the next of page {want[at - 1]} points.")
     return Verdict(True, f"Head, then pages {', '.join(map(str, want))}, then the head again.")
 
 
@@ -238,8 +241,13 @@ def _check_walk(answer: Callable[[Read, int], list[int]]) -> Verdict:
             if head in got:
                 return Verdict(False, "The head is in your answer. It only marks where the circle begins and ends.")
             if got != want:
-                what = "an empty list, whose head points to itself" if not want else f"a list of {len(want)}"
-                return Verdict(False, f"For {what} you found {len(got)} entries; go on until next is the head again.")
+                what = "an empty list, whose head points to itself," if not want else f"a list of {len(want)}"
+                how = "an entry is where a next pointer points, and nothing else"
+                if set(got) == set(want):
+                    how = "these are the right ones in another order: an entry's next is its first word"
+                elif set(got) < set(want):
+                    how = "go on until next is the head again"
+                return Verdict(False, f"For {what} you found {len(got):,} entries; {how}.")
     return Verdict(True, "Lists of several lengths, the empty one among them.")
 
 
@@ -262,7 +270,7 @@ def _check_broken(answer: Callable[[Read, int], int | None]) -> Verdict:
                 return Verdict(
                     False, f"The entry after {want:#x} does not point back to it, and you found nothing. Is the head looked at too?"
                 )
-            return Verdict(False, f"You gave {_hex(got)}; but it is the entry after {want:#x} that does not point back. Answer {want:#x}.")
+            return Verdict(False, f"You gave {_hex(got)}; but it is the entry after {want:#x} that does not point back, so the answer is {want:#x}.")
     return Verdict(
         True, "Twelve lists, three of them sound. Linux makes this test on every change of a list when CONFIG_DEBUG_LIST is set."
     )
@@ -305,7 +313,7 @@ EXERCISES = (
         level=1,
         minutes=6,
         title="Trace by hand",
-        task="The cell above prints the links of a free list, sorted by address. `list_order()` returns the page numbers in list order.",
+        task="The cell above prints the links of a list of free pages, sorted by address. `list_order()` returns the page numbers in list order.",
         stub="def list_order():\n    raise NotImplementedError",
         check=_check_list_order,
         hints=(
@@ -313,7 +321,7 @@ EXERCISES = (
             "Find that address in the column `at`; note its page; go where its next points.",
         ),
         wrong=(
-            ("def list_order():\n    return [1, 3, 35, 37]", "order of their addresses"),
+            ("def list_order():\n    return [1, 3, 35, 37]", "order of the page numbers"),
             ("def list_order():\n    return [35, 1, 3]", "yours is"),
             ("def list_order():\n    return [37, 35, 3, 1]", "where the head's next points"),
         ),
@@ -338,7 +346,8 @@ EXERCISES = (
         wrong=(
             (_WALK_DO, "The head is in your answer"),
             (_WALK_ZERO, "lines of your code"),
-            ("def walk(read, head):\n    return [read(head)]", "you found 1 entries"),
+            ("def walk(read, head):\n    return [read(head)]", "go on until next"),
+            ("def walk(read, head):\n    found, node = [], read(head + 8)\n    while node != head:\n        found.append(node)\n        node = read(node + 8)\n    return found", "in another order"),
         ),
         explanation="The kernel's list_for_each() is this loop. The empty list needs no special case: its head points to itself.",
         state="memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgi2kxvkrfixesliawkr2hfosgjzxffduvkk7fc2skkfybmvvwe5ebqnc2rkjaydsfjinecvmkpl5qqqjw6oas3rzcmz2axdmfuansujlii.63cd4f9700c293c5c0086dda",

@@ -133,10 +133,10 @@ def _who_gives_choices(m: Machine) -> list[tuple[str, str | None]]:
     walk, state = walk_zonelist(m, 2, GFP.ATOMIC, 0), m.snapshot()
     right = _who_gives(m)
     m.restore(state)
-    said = {zone_words(t.zone): f"It is {t.why}: {t.sum}." for t in walk.tries if not t.taken}
+    said = {zone_words(t.zone): f"It refuses, {t.why.removeprefix('refused: ')}: {t.sum}." for t in walk.tries if not t.taken}
     said |= {zone_words(z): f"It is not asked: {why}." for z, why in walk.left_out}
     texts = [*map(zone_words, m.zones), "None: the request fails"]
-    return [(text, None if text == right else said.get(text, f"Before that comes another that gives: {right}.")) for text in texts]
+    return [(text, None if text == right else said.get(text, f"It does not come to that: {right} gives a block.")) for text in texts]
 
 
 PREDICTIONS = (
@@ -338,8 +338,8 @@ def _check_watermark(answer: Callable[[int, int, int, int, int], bool]) -> Verdi
                 if left == mark + reserve
                 else "that is enough"
             )
-            must = how + (f" + {reserve} in reserve = {mark + reserve}" if reserve else "")
-            return Verdict(False, f"{said}: {free} - {1 << order} = {left} would stay, and {must} must; {enough}.")
+            how += f", and {reserve} in reserve" if reserve else ""
+            return Verdict(False, f"{said}: {free} - {1 << order} = {left} would stay, and {mark + reserve} must ({how}); {enough}.")
     return Verdict(True, "Ten chosen and 200 random cases, each answered as the machine's own rule does.")
 
 

@@ -82,6 +82,9 @@ class _Short(Repr):
         super().__init__()
         self.maxother = self.maxstring = self.maxlong = 60
 
+    def repr_int(self, number: int, level: int) -> str:
+        return f"{number:#x}" if number >> 32 > 0 else super().repr_int(number, level)  # an address
+
     def repr_function(self, function: FunctionType, _level: int) -> str:
         return "a function" if "<" in function.__name__ else function.__name__
 

@@ -40,7 +40,7 @@ def test_a_good_deck_passes_and_asks_the_network_for_nothing(make_deck, browser)
         ((LINES, "fragment"), 'slide 2 (Two), step 3: p "line 39" is cut off at the bottom of the slide'),
         ((f"<pre>{'=' * 300}</pre>", "fragment"), "is cut off at the right of the slide"),
         ((SVG.format(x=80, size=13), "fragment"), 'text "words" is cut off at the right of its drawing'),
-        ((SVG.format(x=10, size=4), "fragment"), 'text "words" is too small to read: '),
+        ((SVG.format(x=10, size=3), "fragment"), 'text "words" is too small to read: '),
         (('<div style="height: 40px; overflow: hidden">a<br>b<br>c</div>', "-"), "does not show all of what is in it"),
         (('<img src="data:," alt=""><script src="https://127.0.0.1:1/x.js"></script>', "-"), "asks for https://127.0.0.1:1/x.js"),
         (("<script>throw new Error('boom')</script>", "-"), "a script failed: boom"),

@@ -185,7 +185,8 @@ def output(out: NotebookNode) -> str:
 def frames(html: str) -> str:
     """The HTML of an output. Of a lab's frames the first is there at once, and each further one takes the place of all before it."""
     if re.search(rf'<section class="{STATIC}"[^>]*><div class="fragment">', html):
-        html = html.replace(f'class="{STATIC}"', f'class="{STATIC} frames"').replace('<div class="fragment">', FRAME, 1).replace('class="fragment"', 'class="frame fragment"')
+        html = html.replace(f'class="{STATIC}"', f'class="{STATIC} frames"')
+        html = html.replace('<div class="fragment">', FRAME, 1).replace('class="fragment"', 'class="frame fragment"')
     return html.replace("<section", "<div").replace("</section>", "</div>")  # sections are reveal.js's slides
 
 

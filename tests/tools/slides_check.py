@@ -41,7 +41,7 @@ LOOK = """
       note("overflow", 1, `${words(e)} does not show all of what is in it`);
     const size = parseFloat(style.fontSize) * (svg ? svg.getScreenCTM().a : 1);
     const writes = [...e.childNodes].some((n) => n.nodeType === Node.TEXT_NODE && n.data.trim());
-    if (writes && size < (svg ? 7 : 10.5)) note("size", 1 / size, `${words(e)} is too small to read: ${size.toFixed(1)} pixels`);
+    if (writes && size < (svg ? 6 : 10.5)) note("size", 1 / size, `${words(e)} is too small to read: ${size.toFixed(1)} pixels`);
   }
   if (!slide.innerText.trim()) note("nothing", 1, "there is nothing to be seen");
   return Object.values(worst).map(({ said }) => said);

@@ -21,6 +21,19 @@
   }
   document.body.classList.remove("measuring");
 
+  if (/print-pdf/.test(location.search)) { // reveal.js would copy all frames for each frame's page: give each a slide instead
+    for (const lab of document.querySelectorAll(".frames")) {
+      const slide = lab.closest(".slide");
+      const alone = (frame) => {
+        const copies = [slide, lab.parentElement, lab].map((element) => element.cloneNode(false));
+        frame.classList.remove("fragment");
+        copies.reduce((outer, inner) => (outer.append(inner), inner)).append(frame);
+        return copies[0];
+      };
+      slide.replaceWith(...[...lab.children].map(alone));
+    }
+  }
+
   Reveal.initialize({
     width: WIDTH, height: HEIGHT, margin: 0, minScale: 0.1, maxScale: 8, center: false, transition: "none", hash: true,
     slideNumber: "c/t", pdfMaxPagesPerSlide: 1, plugins: [RevealNotes],
