@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .machine import Machine
 
 _CHUNK: Final = 512  # words that are compared at once
+_WORD_BYTES: Final = 150  # that a dictionary needs for a word's index and value, about
 
 
 class Change(NamedTuple):
@@ -127,6 +128,11 @@ class Recording:
             yield
         finally:
             m.w, m.map = words, room
+
+    @property
+    def nbytes(self) -> int:
+        """About how many bytes it keeps once it is ended."""
+        return sum(8 * len(delta) for delta in self._deltas) + _WORD_BYTES * len(self._last)
 
     def end(self) -> None:
         """End the recording: no more marks, and the copy of RAM goes.  Does nothing the second time."""

@@ -10,7 +10,7 @@ from memlab import Machine, MemType
 from memlab.figures.blocks import block_of, blocks
 from memlab.labs import BUDDY_LAB, LABS, Refused, Session, buddy_lab, buddy_machine, open_lab
 from memlab.labs.buddy_actions import allocated, storm
-from memlab.labs.buddy_yours import machine_merge, order_for
+from memlab.labs.buddy_yours import NAMES, machine_merge, order_for
 
 ARENA = range(128, 192)
 
@@ -303,6 +303,15 @@ WRONG = [
         "Your order_for(12288) gives 3; the machine differs: order 2 is the smallest that holds 12,288 bytes, with 16,384.",
     ),
 ]
+
+
+@pytest.mark.parametrize("value", [10**5000, -(10**5000), (10**5000, 1), [1] * 10**5, float("nan"), "\ud800"])
+def test_whatever_a_function_returns_there_is_a_picture(open_browser, value):
+    browser = open_browser(buddy_lab(yours=dict.fromkeys(NAMES, lambda *_: value)))
+    for action, params in (("allocate", {"order": 0}), ("allocate_bytes", {"size": 5000}), ("free", {})):
+        answer = browser.press(action, **params)
+        assert "alert" not in answer
+        assert "the machine differs" in answer["status"]
 
 
 @pytest.mark.parametrize(("yours", "action", "said"), WRONG, ids=[said[:60] for _, _, said in WRONG])

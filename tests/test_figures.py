@@ -28,7 +28,7 @@ def boxes(picture, begins):
 
 def drawn_kinds(picture):
     """How many pages are drawn in each class, by the area that it has."""
-    area, tick = Counter(), re.search(r'd="M([\d.]+) ([\d.]+)h([\d.]+)v([\d.]+)', picture.fragments["page_map-targets-0"])
+    area, tick = Counter(), re.search(r'd="M([\d.]+) ([\d.]+)h([\d.]+)v([\d.]+)', picture.fragments["page_map-targets"])
     for css, _, _, width, height in boxes(picture, "page_map-row"):
         area[css.split()[0]] += width * height / (float(tick[3]) * float(tick[4]))
     return {css: round(n) for css, n in area.items()}

@@ -350,6 +350,7 @@ def raising(error):
         (recursing, (1,), "recursing(1) did not end: it calls itself without end."),
         (raising, (), "raising() raised TypeError: raising() missing 1 required positional argument: 'error'"),
         (None, (), "your function() raised TypeError: 'NoneType' object is not callable"),
+        (recursing, (10**5000,), "recursing(a number of 16,610 bits) did not end: it calls itself without end."),
     ],
 )
 def test_whatever_goes_wrong_in_a_function_is_a_sentence(function, args, sentence):

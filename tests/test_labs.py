@@ -24,8 +24,11 @@ from memlab.labs import (
     Refused,
     Session,
     Setup,
+    bootstrap_lab,
     buddy_lab,
     buddy_machine,
+    machine_lab,
+    slab_lab,
 )
 from memlab.labs import session as session_module
 
@@ -262,8 +265,40 @@ def test_the_history_is_bounded_and_reset_still_goes_to_the_start(session, monke
         session.undo()
     with pytest.raises(Refused, match="too long ago and is forgotten"):
         session.undo()
-    session.reset()
+    assert session.reset() == "Undid all 25 steps. The first of them are forgotten; Time leads to the newest."
     assert session.machine.snapshot() == start
+    with pytest.raises(Refused, match="Time to the newest steps"):
+        session.redo()
+    session.go(25)
+    assert session.machine.snapshot() != start
+
+
+def test_what_was_recorded_inside_steps_is_bounded_and_the_newest_stays(session, monkeypatch):
+    monkeypatch.setattr(session_module, "MOST_BYTES", 400_000)
+    fill, free_all = BUDDY_LAB.action("fill"), BUDDY_LAB.action("free_all")
+    for _ in range(5):
+        session.run(fill, order=0)
+        session.run(free_all)
+    kept = [step.recording is not None for step in session.steps]
+    assert 1 <= sum(kept) < 10
+    assert kept == sorted(kept)
+    monkeypatch.setattr(session_module, "MOST_BYTES", 0)
+    session.run(fill, order=0)
+    assert [step.recording is not None for step in session.steps].index(True) == 10
+
+
+@pytest.mark.parametrize("lab", [bootstrap_lab, machine_lab, slab_lab])
+def test_the_code_of_another_lab_on_the_machine_brings_its_imports_and_each_but_once(lab, session):
+    other = lab(session.machine)
+    for action in other.lab.actions:
+        params = {p.name: p.accepts(session)[0] for p in action.params if isinstance(p, IntParam | ChoiceParam)}
+        with contextlib.suppress(Refused):
+            session.run(action, **params)
+            session.run(action, **params)
+    assert repeat(session).snapshot() == session.machine.snapshot()
+    lines = session.code().splitlines()
+    imports = [line for line in lines if "import" in line]
+    assert imports == lines[: len(set(imports))]
 
 
 def test_all_labs_of_a_machine_share_one_session_and_it_goes_with_them():

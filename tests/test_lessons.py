@@ -120,6 +120,8 @@ def shown(panel):
         ("raise KeyboardInterrupt", "wrong", "The check was interrupted."),
         ("return missing", "failed", "double(0) stopped with an error."),
         ("return [n] * 10**12", "failed", "double(0) stopped with an error."),
+        ("return -10**5000", "wrong", "double(0) returned a number of 16,610 bits, and the check can do nothing with that"),
+        ("return 'x' * 10**6", "wrong", "xxx ..."),
     ],
 )
 def test_whatever_an_answer_does_it_is_judged(body, kind, said):
@@ -615,6 +617,7 @@ def test_the_table_shows_each_chapter_and_saves_and_brings_in(home):
     assert panel.content["blocks"][0]["rows"][0]["exercises"] == (("★", "done"),)
     assert press(panel, "import", "bad\n") == ("This is no file of progress: not one line of it is a result.", "wrong")
     assert press(panel, "import", "x" * (results.MOST_BYTES + 1))[1] == "wrong"
+    assert press(panel, "import", "")[1] == "wrong"  # what the browser sends for a file that is too long
     assert press(panel, "export")[0].startswith("Saved as memlab-progress.jsonl")
     assert len(sent) == 2
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from html import escape
-from itertools import combinations
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -122,8 +122,9 @@ def stack(label: str, *pictures: Picture, gap: float = 18) -> Picture:
         if picture.panels:
             raise ValueError(f"pictures side by side cannot be stacked: {picture.label}")
         fragments |= {name: f'<g transform="translate(0 {number(y)})">{svg}</g>' if y else svg for name, svg in picture.fragments.items()}
+        if cells and picture.cells:
+            row = max(c.row for c in cells) + 1
         cells += [Cell(id_, words, r + row, column) for id_, words, r, column in picture.cells] if row else picture.cells
-        row = max((c.row + 1 for c in cells), default=0)
         y += picture.height + gap
     return Picture(fragments, max(p.width for p in pictures), y - gap, label, _keys(pictures), tuple(cells))
 
@@ -146,9 +147,9 @@ def panels(label: str, *pictures: Picture) -> Picture:
 
 def _told_apart(pictures: tuple[Picture, ...]) -> None:
     """Raise ValueError if two fragments or two cells of the pictures have the same id."""
-    for what, ids in (("fragment", [p.fragments.keys() for p in pictures]), ("cell", [{c.id for c in p.cells} for p in pictures])):
-        if len(set().union(*ids)) < sum(map(len, ids)):
-            raise ValueError(f"two of the pictures have a {what} {next(i for one, two in combinations(ids, 2) for i in one & two)!r}")
+    for what, ids in (("fragment", [i for p in pictures for i in p.fragments]), ("cell", [c.id for p in pictures for c in p.cells])):
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"two of the pictures have a {what} {next(i for i, n in Counter(ids).items() if n > 1)!r}")
 
 
 def _keys(pictures: tuple[Picture, ...]) -> tuple[Key, ...]:

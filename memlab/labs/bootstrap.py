@@ -96,8 +96,8 @@ def give_back_descriptors(m: Machine) -> int:
 
 def _preset(order: int = 0, design: str = "as-written") -> Setup:
     given = [] if order == 0 and design == "as-written" else [str(order)] if design == "as-written" else [str(order), f'"{design}"']
-    code = "from memlab.labs.bootstrap import bootstrap_machine, give_back_descriptors, use_up_descriptors\n\n"
-    return Setup(bootstrap_machine(order, design), _ARENA, f"{code}m = bootstrap_machine({', '.join(given)})")
+    code = f"from memlab.labs import bootstrap_machine\n\nm = bootstrap_machine({', '.join(given)})"
+    return Setup(bootstrap_machine(order, design), _ARENA, code)
 
 
 # -- actions
@@ -327,14 +327,14 @@ BOOTSTRAP_LAB: Final = Lab(
             "use_up",
             "Use up descriptors",
             run=_use_up,
-            code=lambda _session: "use_up_descriptors(m)",
+            code=lambda _session: "from memlab.labs.bootstrap import use_up_descriptors\n\nuse_up_descriptors(m)",
             enabled=_nothing_to_use_up,
         ),
         Action(
             "give_back",
             "Give back descriptors",
             run=_give_back,
-            code=lambda _session: "give_back_descriptors(m)",
+            code=lambda _session: "from memlab.labs.bootstrap import give_back_descriptors\n\ngive_back_descriptors(m)",
             enabled=_nothing_held,
         ),
     ),

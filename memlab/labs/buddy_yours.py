@@ -7,7 +7,6 @@ whatever they say.  Imports the core, figures, and what asks a learner's functio
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from reprlib import repr as short
 from typing import Any, Final, NamedTuple
 
 from ..figures.blocks import Block, block_of, kind_of
@@ -17,7 +16,7 @@ from ..machine import Machine
 from ..memdesc import MemType
 from ..structs import buddy
 from .lab import Look
-from .yours import ask
+from .yours import ask, short
 
 NAMES: Final = ("buddy_of", "merge", "order_for")
 

@@ -57,6 +57,7 @@ _POINTS: Final = (
     "__alloc_slab",
 )
 _PUT: Final = {MemType.FOLIO: "folio_put", MemType.ANONMEM: "anonmem_put", MemType.FILEMEM: "filemem_put", MemType.PGTABLE: "pgtable_put"}
+_WITH_GFP: Final = "from memlab import GFP\n"  # code begins with it: the machine may be another lab's
 _MARK_EVERY: Final = 8  # pages of a Fill between two looks inside
 
 
@@ -67,8 +68,7 @@ def machine_lab(machine: Machine | str = "highmem") -> LabView:
     TypeError or ValueError for a bad argument.
     """
     if isinstance(machine, Machine):
-        code = "from memlab import GFP\n\n# m is your own machine, as it was when its first lab was opened"
-        return LabView(MACHINE_LAB, Session.of(machine, Setup(machine, range(machine.nr_pages), code)))
+        return LabView(MACHINE_LAB, Session.of(machine))
     setup = MACHINE_LAB.setup(shape=machine)
     return LabView(MACHINE_LAB, Session.of(setup.machine, setup))
 
@@ -88,7 +88,7 @@ def zoned_machine(shape: str = "highmem") -> Machine:
 
 def _preset(shape: str = "highmem") -> Setup:
     m = zoned_machine(shape)
-    return Setup(m, range(m.nr_pages), f"from memlab import GFP\nfrom memlab.labs import zoned_machine\n\nm = zoned_machine({shape!r})")
+    return Setup(m, range(m.nr_pages), f"from memlab.labs import zoned_machine\n\nm = zoned_machine({shape!r})")
 
 
 # -- requests for pages
@@ -285,7 +285,7 @@ def _fill_code(session: Session, zone: str) -> str:
     z = _zone_named(session, zone)
     i, request = session.machine.zones.index(z), f"0, {_gfp_code(_fill_flags(z))}, {z.node}"
     again = f"walk_zonelist(m, {request}).zone == m.zones[{i}] and m.alloc_pages({request}) is not None"
-    return f"from memlab.study.request import walk_zonelist\n\nwhile {again}:\n    pass"
+    return f"{_WITH_GFP}from memlab.study.request import walk_zonelist\n\nwhile {again}:\n    pass"
 
 
 # -- making a call fail
@@ -413,7 +413,9 @@ MACHINE_LAB: Final = Lab(
             "request",
             "Request pages",
             run=_request,
-            code=lambda session, order, gfp, node: f"m.alloc_pages({order}, {_gfp_code(_gfp_named(session, gfp))}, {node})",
+            code=lambda session, order, gfp, node: (
+                f"{_WITH_GFP}m.alloc_pages({order}, {_gfp_code(_gfp_named(session, gfp))}, {node})"
+            ),
             params=(
                 IntParam("order", "Order", high=lambda session: session.machine.max_order, words=_pages_of_order),
                 ChoiceParam("gfp", "GFP flags", _flag_names),
@@ -427,7 +429,7 @@ MACHINE_LAB: Final = Lab(
             "Request an object",
             run=_object,
             code=lambda session, what, flags: (
-                f"m.{what[:-1]}{', ' * (not what.endswith('()'))}gfp={_gfp_code(_gfp_named(session, flags))})"
+                f"{_WITH_GFP}m.{what[:-1]}{', ' * (not what.endswith('()'))}gfp={_gfp_code(_gfp_named(session, flags))})"
             ),
             params=(ChoiceParam("what", "What", tuple(_OBJECTS)), ChoiceParam("flags", "Its GFP flags", _object_flag_names)),
         ),

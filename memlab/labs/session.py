@@ -23,7 +23,7 @@ from . import state
 from .action import Action, Done, Refused
 
 MOST_STEPS = 500  # that undo can take back
-MOST_BYTES = 64 << 20  # of their snapshots
+MOST_BYTES = 64 << 20  # of their snapshots; and of what was recorded inside them
 
 _CODE_STEP = "RAM was changed by code in a notebook cell."
 _sessions: WeakValueDictionary[int, Session] = WeakValueDictionary()  # by id(machine), which its session keeps alive
@@ -119,6 +119,8 @@ class Session:
             raise Refused("There is nothing to undo: the machine is as it was when the lab was opened.")
         taken = self.position
         self._go(0)
+        if self._states[1] is None:
+            return f"Undid all {taken} steps. The first of them are forgotten; Time leads to the newest."
         return f"Undid all {taken} steps; Redo does them again." if taken > 1 else "Undid the one step; Redo does it again."
 
     def go(self, position: object) -> str:
@@ -158,7 +160,9 @@ class Session:
 
     def code(self) -> str:
         """Return Python that makes a machine ``m`` with equal RAM: the set-up, then each step so far."""
-        return "\n".join([self.setup.code, *(step.code for step in self.steps[: self.position])])
+        lines = "\n".join([self.setup.code, *(step.code for step in self.steps[: self.position])]).split("\n")
+        imports = dict.fromkeys(line for line in lines if line.startswith("from memlab"))  # each once, and first
+        return "\n".join([*imports, *(line for line in lines if line not in imports)])
 
     def state_code(self) -> str:
         """Return the set-up and the steps so far as one line of text, which open_lab and the labs take; Refused with the reason if it cannot be."""
@@ -199,11 +203,17 @@ class Session:
         for i in range(1, len(self._states) - most):  # the start is kept, for Reset
             self._states[i] = None
             self.steps[i - 1] = self.steps[i - 1]._replace(recording=None)
+        room = MOST_BYTES
+        for i in range(len(self.steps) - 1, -1, -1):
+            recording = self.steps[i].recording
+            room -= recording.nbytes if recording is not None else 0
+            if room < 0 and i < len(self.steps) - 1:  # the newest is kept, however long
+                self.steps[i] = self.steps[i]._replace(recording=None)
 
     def _go(self, position: int) -> None:
         state = self._states[position]
         if state is None:
-            raise Refused("That step was too long ago and is forgotten; Reset goes back to the start.")
+            raise Refused("That step was too long ago and is forgotten; Reset goes back to the start, Time to the newest steps.")
         self.machine.restore(state)
         self.position = position
         self._tell()

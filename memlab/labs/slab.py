@@ -24,7 +24,7 @@ from .lab import Lab, Look
 from .session import Session, Setup
 from .slab_actions import FLAGS
 from .view import LabView
-from .yours import ask
+from .yours import ask, short
 
 _ALIGNMENTS: Final = ("0", "16", "32", "64", "128", "256", "512", "1024", "4096")
 _LARGEST: Final = 32768  # bytes of an object
@@ -94,7 +94,9 @@ def _answer(function: Any, *args: int) -> tuple[int | None, str]:
     value, sentence = ask(function, *args)
     if sentence is not None:
         return None, sentence
-    return (value, "") if isinstance(value, int) and not isinstance(value, bool) else (None, f"{value!r} is no whole number")
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None, f"{short(value)} is no whole number"
+    return (value, "") if abs(value) < 1 << 64 else (None, f"{short(value)} is no answer to that")
 
 
 def _details(m: Machine, look: Look) -> list[tuple[str, str]]:

@@ -233,16 +233,20 @@ function render({ model, el }) {
       while (panels.children.length < list.length) panels.append(makeSvg("svg", { role: "presentation" }));
       list.forEach(([width, height, ids], i) => {
         const svg = panels.children[i];
-        svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-        svg.style.setProperty("--ml-width", `${width}px`);
-        const nodes = ids.map((id) => fragments.get(id));
-        if (nodes.some((node, n) => node !== svg.children[n])) svg.append(...nodes); // moves what is there already
+        const box = `0 0 ${width} ${height}`;
+        if (svg.getAttribute("viewBox") !== box) {
+          svg.setAttribute("viewBox", box); // to set it again would have all of the picture laid out and painted again
+          svg.style.setProperty("--ml-width", `${width}px`);
+        }
+        ids.forEach((id, n) => {
+          if (svg.children[n] !== fragments.get(id)) svg.insertBefore(fragments.get(id), svg.children[n] ?? null);
+        });
       });
       root.classList.toggle("memlab-wide", list.length > 1);
     },
     label: (label) => host.setAttribute("aria-label", label),
     legend: (keys) =>
-      legend.replaceChildren(...keys.map(([kind, letter, meaning]) => make("li", {}, make("span", { class: `ml-key ${kind}` }, letter), meaning))),
+      become(legend, make("ul", {}, ...keys.map(([kind, letter, meaning]) => make("li", {}, make("span", { class: `ml-key ${kind}` }, letter), meaning)))),
     selected: (id) => {
       selected = id;
     },

@@ -188,12 +188,12 @@ class LabView(anywidget.AnyWidget):
         return f"{done.sentence} {said}".strip()
 
     def _select(self, cell: object) -> str:
-        cells = self._cells or {c.id: c for c in self.picture().cells}  # {}: nothing was sent yet
-        if not isinstance(cell, str) or cell not in cells:
+        found = next((c for c in self._cells or self.picture().cells if c.id == cell), None)  # (): nothing was sent yet
+        if found is None:
             raise Refused(f"The picture has no cell {short(cell)}.")
-        self.look = self.look._replace(cell=cell)
+        self.look = self.look._replace(cell=found.id)
         said = self.lab.says(self.machine, self.look, "select", {}) if self.look.yours else ""
-        return f"Selected {cells[cell].label}. {said}".strip()
+        return f"Selected {found.label}. {said}".strip()
 
     def _show_frame(self, frame: object) -> None:
         recording = self.session.recording()
@@ -229,7 +229,7 @@ class LabView(anywidget.AnyWidget):
     def _forget(self) -> None:
         """Forget what was sent: the next answer says everything."""
         self._fragments: dict[str, str] = {}
-        self._cells: dict[str, Cell] = {}
+        self._cells: tuple[Cell, ...] = ()
         self._said: dict[str, Any] = {}
 
     def _frame(self) -> Any:
@@ -256,12 +256,13 @@ class LabView(anywidget.AnyWidget):
         with self._frame():
             picture = self.lab.figure(self.machine, self.look)
             details = self.lab.details(self.machine, self.look)
-        fragments, cells = picture.fragments, {c.id: c for c in picture.cells}
+        fragments, cells = picture.fragments, picture.cells
+        had, have = ({c.id: c for c in some} for some in (self._cells, cells)) if cells != self._cells else ({}, {})
         news = {
             "fragments": {k: v for k, v in fragments.items() if self._fragments.get(k) != v},
-            "cells": {k: c[1:] for k, c in cells.items() if self._cells.get(k) != c},
+            "cells": {k: c[1:] for k, c in have.items() if had.get(k) != c},
             "gone": [k for k in self._fragments if k not in fragments],
-            "gone_cells": [k for k in self._cells if k not in cells],
+            "gone_cells": list(had.keys() - have.keys()),
         }
         rest = {
             "panels": [[p.width, p.height, list(p.fragments)] for p in picture.parts],

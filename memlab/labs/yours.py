@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from reprlib import repr as short
+from reprlib import Repr
 from types import CodeType, FrameType
 from typing import Any, Final, NamedTuple
 
@@ -25,6 +25,17 @@ _OTHERS: Final = (
     *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
     "<frozen ",
 )
+
+
+class Short(Repr):
+    """What learners' functions are given and return, short enough for a sentence.  ``Short().repr(value)``: whatever the value is, never raises."""
+
+    def repr_int(self, number: int, level: int) -> str:
+        """Write a number; one of hundreds of digits as the number of its bits, since Python refuses to write out thousands."""
+        return super().repr_int(number, level) if number.bit_length() < 1024 else f"a number of {number.bit_length():,} bits"
+
+
+short: Final = Short().repr
 
 
 class TooLong(BaseException):

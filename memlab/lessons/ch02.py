@@ -6,6 +6,7 @@ from collections.abc import Callable
 from random import Random
 
 from ..figures import page_map
+from ..figures.picture import count
 from ..labs import buddy_machine
 from ..machine import Machine
 from .model import Chapter, Drill, Exercise, Prediction, Question, Verdict
@@ -77,10 +78,16 @@ def _next_page(m: Machine) -> str:
     return f"Page {m.alloc_pages(0)}"
 
 
-def _two_pages_from_odd_ones(m: Machine) -> str:
+def _mended_by(m: Machine) -> str:
     for pfn in ARENA[1::2]:
         m.free_pages(pfn)
-    return "None: it fails" if m.alloc_pages(1) is None else "Two pages: eight are free, after all"
+    state, mended = m.snapshot(), []
+    for pfn in ARENA[::2]:
+        m.free_pages(pfn)
+        if m.alloc_pages(1) is not None:
+            mended.append(pfn)
+        m.restore(state)
+    return "Any one of the even pages" if mended == [*ARENA[::2]] else f"Only {mended}"
 
 
 def _largest_choices(m: Machine) -> list[tuple[str, str | None]]:
@@ -167,13 +174,14 @@ PREDICTIONS = (
     ),
     Prediction(
         "02.f",
-        question="All pages are taken, then every odd page is freed: 8 pages are free. What does a request for two pages in a row get?",
+        question="All pages are taken, then every odd page is freed. A request for two pages in a row fails. Which page must be freed to mend that?",
         choices=(
-            ("Two pages: eight are free, after all", "They are free, but no two of them are neighbours."),
-            ("None: it fails", None),
-            ("It waits until a page is freed", "alloc_pages never waits here; it returns None, the kernel's NULL."),
+            ("Any one of the even pages", None),
+            ("Only page 32, 36, 40 or 44 will do", "These begin a block of order 2. For two pages it is enough that the buddy, one page on, is free."),
+            ("Two more pages: one is not enough", "One half of every pair is free already."),
+            ("All even pages", "Two buddies merge as soon as both are free, whatever the others do."),
         ),
-        right=_two_pages_from_odd_ones,
+        right=_mended_by,
         machine=_full,
     ),
     Prediction(
@@ -194,12 +202,10 @@ def _check_order_for(answer: Callable[[int], int]) -> Verdict:
         want = (-(-size // 4096) - 1).bit_length()
         got = answer(size)
         if got != want:
-            pages = 1 << want
-            why = (
-                f"a block of order {want} has {pages} pages, {pages * 4096:,} bytes, and that is enough"
-                if isinstance(got, int) and got > want
-                else f"it takes order {want}: {pages} pages, {pages * 4096:,} bytes"
-            )
+            pages = f"{count(1 << want, 'page')}, {(1 << want) * 4096:,} bytes"
+            why = f"it takes order {want}: {pages}"
+            if isinstance(got, int) and got > want:
+                why = f"a block of order {want} has {pages}, and that is enough"
             return Verdict(False, f"order_for({size}) gave {got!r}; {why}.")
     return Verdict(True, "Eight sizes, the edges between two orders among them.")
 
@@ -209,8 +215,11 @@ def _check_trace(answer: Callable[[], list[Block]]) -> Verdict:
     a, b = m.alloc_pages(1), m.alloc_pages(0)
     m.free_pages(a or 0)
     want, got = _free_blocks(m), answer()
-    if not isinstance(got, (list, tuple)) or not all(isinstance(x, (list, tuple)) and len(x) == 2 for x in got):
+    if not isinstance(got, (list, tuple, set)) or not all(isinstance(x, (list, tuple)) and len(x) == 2 for x in got):
         return Verdict(False, "free_blocks() returns a list of pairs (first page, order), such as [(32, 4)].")
+    for start, order in got:
+        if not isinstance(start, int) or start not in ARENA or not isinstance(order, int) or not 0 <= order <= m.max_order:
+            return Verdict(False, f"({start!r}, {order!r}) is no block: first a page from 32 to 47, then an order from 0 to 4, such as (32, 4).")
     mine = sorted(tuple(x) for x in got)
     if mine == want:
         return Verdict(True, f"Page {b} is in use; free are {_words(want)}.")
@@ -265,7 +274,7 @@ def _storm(m: Machine, rng: Random) -> list[Block]:
 def _check_fragment(answer: Callable[[], list[int]]) -> Verdict:
     m = _full()
     got = answer()
-    if not isinstance(got, (list, tuple, set, range)) or not all(isinstance(x, int) for x in got):
+    if not isinstance(got, (list, tuple, set, range)) or len(got) > 1000 or not all(isinstance(x, int) for x in got):
         return Verdict(False, "pages_to_keep() returns a list of page numbers, such as [32, 40].")
     keep = set(got)
     if not keep <= set(ARENA):
@@ -320,6 +329,7 @@ EXERCISES = (
         wrong=(
             ("def free_blocks():\n    return [(32, 4)]", "but it is in use"),
             ("def free_blocks():\n    return [(36, 2), (40, 3)]", "different pages"),
+            ("def free_blocks():\n    return [(1, 32), (0, 35), (2, 36), (3, 40)]", "is no block"),
             ("def free_blocks():\n    return [(32, 0), (33, 0), (35, 0), (36, 2), (40, 3)]", "not these"),
         ),
         explanation="The block at page 32 cannot merge: its buddy, pages 34 and 35, is free only in part.",
@@ -362,9 +372,9 @@ EXERCISES = (
         "02.4",
         level=3,
         minutes=12,
-        title="Break it with four",
+        title="Few pages, badly placed",
         task=(
-            "All of pages 32 to 47 are handed out one by one. You choose which stay in use, all others are freed. `pages_to_keep()` returns as few pages "
+            "All of the pages 32 to 47 are handed out one by one. You choose which stay in use, all others are freed. `pages_to_keep()` returns as few pages "
             "as you can so that no request for 4 pages in a row can be served."
         ),
         stub="def pages_to_keep():\n    raise NotImplementedError",
@@ -378,7 +388,7 @@ EXERCISES = (
             ("def pages_to_keep():\n    return range(32, 48, 2)", "It can be done with fewer"),
             ("def pages_to_keep():\n    return [0, 4, 8, 12]", "is none of them"),
         ),
-        explanation="A quarter of the pages, badly placed, is enough. Real kernels fight this by grouping pages that can be moved or freed together.",
+        explanation="A quarter of the pages is enough. Real kernels fight this by grouping pages that can be moved or freed together.",
         state="memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgi2kxvkrfixesliawkr2hfosgjzxffduvkk7fc2skkfzjlamnjrwg2yb35ardny.40bc1b9a8954935659ccbe90",
     ),
 )

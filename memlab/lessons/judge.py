@@ -11,15 +11,15 @@ import linecache
 import sys
 import traceback
 from contextlib import redirect_stdout
-from reprlib import Repr
 from types import FunctionType
 from typing import Any, Final, NamedTuple
 
-from ..labs.yours import TooLong, budget, learners
+from ..labs.yours import Short, TooLong, budget, learners
 from .model import Exercise
 
 STEPS: Final = 1_000_000  # lines of the learner's own code that one check may run
 _LINES: Final = 20  # of what a learner's function prints, and of its traceback
+_LONGEST: Final = 1000  # characters of a check's sentence, which may hold all that a function returned
 
 
 class Outcome(NamedTuple):
@@ -46,7 +46,8 @@ def judge(exercise: Exercise, answer: object, steps: int = STEPS) -> Outcome:
         return Outcome("wrong", f"{call} did not end: it calls itself without end.", printed.text())
     except BaseException as error:  # noqa: BLE001  # whatever a learner's code raises is theirs to read, not to be stopped by
         return _failed(call, error, printed.text())
-    return Outcome("correct" if verdict.ok else "wrong", verdict.sentence, printed.text())
+    said = verdict.sentence if len(verdict.sentence) <= _LONGEST else f"{verdict.sentence[:_LONGEST]} ..."
+    return Outcome("correct" if verdict.ok else "wrong", said, printed.text())
 
 
 def _failed(call: _Call, error: BaseException, printed: str) -> Outcome:
@@ -75,7 +76,7 @@ def _place(filename: str) -> str:
     return f"{name[0]} {name[1]}, " if name else ""
 
 
-class _Short(Repr):
+class _Short(Short):
     """Arguments and results, short enough for a sentence."""
 
     def __init__(self) -> None:
@@ -83,7 +84,7 @@ class _Short(Repr):
         self.maxother = self.maxstring = self.maxlong = 60
 
     def repr_int(self, number: int, level: int) -> str:
-        return f"{number:#x}" if number >> 32 > 0 else super().repr_int(number, level)  # an address
+        return f"{number:#x}" if 0 < number >> 32 < 1 << 32 else super().repr_int(number, level)  # an address
 
     def repr_function(self, function: FunctionType, _level: int) -> str:
         return "a function" if "<" in function.__name__ else function.__name__

@@ -107,7 +107,7 @@ def bring_in(exported: str) -> tuple[int, int]:
         raise ValueError(f"This is no file of progress: it has more than {MOST_BYTES:,} bytes.")
     merged, news = _merge(exported, known)
     unread = merged.unread - before
-    if unread and not any(_entry(line) for line in exported.splitlines()):
+    if not any(_entry(line) for line in exported.split("\n")):
         raise ValueError("This is no file of progress: not one line of it is a result.")
     if news:
         _append(news)

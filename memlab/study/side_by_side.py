@@ -179,6 +179,11 @@ class Recordings:
     def __len__(self) -> int:
         return len(self.marks)
 
+    @property
+    def nbytes(self) -> int:
+        """About how many bytes both keep once they are ended."""
+        return sum(recording.nbytes for recording in self._both)
+
     def end(self) -> None:
         """End the recording: no more marks."""
         for recording in self._both:
