@@ -7,7 +7,7 @@
 #   make slides         one HTML deck for each chapter, in build/slides/ (see CONTRIBUTING.md)
 #   make slides-check   make them and look, in Chromium, whether a slide is cut off
 #   make screenshots    the pictures of the labs in the README          (SCREENSHOTS=folder: of everything, to look at)
-#   make bench          measure speed                                  (BENCH_FLAGS=--json)
+#   make bench          measure speed                                  (BENCH_FLAGS=--json; --browser after make test)
 #   make binder-check   build what mybinder.org would build, without Docker
 #   make lock           solve requirements.lock again                  (LOCK_FLAGS=--upgrade for newer versions)
 #   make clean          remove .venv/, build/ and caches; my/ stays

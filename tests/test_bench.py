@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from memlab.bench import costs
+from memlab.bench import browser, costs
 from memlab.bench.__main__ import main
 from memlab.bench.costs import ChildError, boot_cost, import_cost, resident_bytes
 from memlab.bench.race import Race, contender
@@ -400,5 +400,39 @@ def test_a_bad_argument_is_named_and_nothing_runs(arguments, capsys):
         main(arguments)
     out, err = capsys.readouterr()
     assert (stopped.value.code, out) == (2, "")
-    assert "usage: python -m memlab.bench [-h] [--json] [--quick]" in err
+    assert "usage: python -m memlab.bench [-h] [--json] [--quick | --browser]" in err
     assert arguments[-1].split("=")[-1] in err
+
+
+# A click in the browser
+
+
+def clicks(ms, size):
+    return {
+        "median": ms,
+        "ratio": ms / 20,
+        "goal": 1.5,
+        "met": ms <= 30,
+        "most_bytes": size,
+        "few_bytes": size <= browser.MOST_BYTES,
+        "by_click": {"Allocate": ms},
+    }
+
+
+def test_the_browsers_table_names_each_size_with_its_goals():
+    text = browser.table({"empty": 20.0, "labs": {"2048": clicks(28, 9000), "65536": clicks(50, 70_000)}})
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "an empty ipywidgets button takes 20.0 ms" in lines[0]
+    assert "2,048 pages: 28.0 ms, in empty round trips 1.40 goal at most 1.5 reached" in lines
+    assert "65,536 pages: 50.0 ms, in empty round trips 2.50 goal at most 1.5 MISSED" in lines
+    assert "65,536 pages: most bytes that a click brought 70,000 goal at most 65,536 MISSED" in lines
+    assert "Allocate 50.0 ms" in lines
+
+
+def test_without_a_chromium_the_browsers_part_says_what_to_do(monkeypatch):
+    monkeypatch.setenv("CHROMIUM", "")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(SystemExit, match=r"^This needs a Chromium: install it, or name one with CHROMIUM=/path/to/it\.$"):
+        main(["--browser"])
+    with pytest.raises(SystemExit, match="2"):
+        main(["--browser", "--quick"])

@@ -305,7 +305,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("value", [1 << 20000, -1 << 20000, (1 << 20000, 1), [1] * 10**5, float("nan"), "\ud800"], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value", [1 << 20000, -1 << 20000, (1 << 20000, 1), [1] * 10**5, float("nan"), "\ud800"], ids=lambda value: type(value).__name__
+)
 def test_whatever_a_function_returns_there_is_a_picture(open_browser, value):
     browser = open_browser(buddy_lab(yours=dict.fromkeys(NAMES, lambda *_: value)))
     for action, params in (("allocate", {"order": 0}), ("allocate_bytes", {"size": 5000}), ("free", {})):

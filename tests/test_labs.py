@@ -265,7 +265,7 @@ def test_the_history_is_bounded_and_reset_still_goes_to_the_start(session, monke
         session.undo()
     with pytest.raises(Refused, match="too long ago and is forgotten"):
         session.undo()
-    assert session.reset() == "Undid all 25 steps. The first of them are forgotten; Time leads to the newest."
+    assert session.reset() == "Undid all 16 steps. The first of them are forgotten; Time leads to the newest."
     assert session.machine.snapshot() == start
     with pytest.raises(Refused, match="Time to the newest steps"):
         session.redo()

@@ -760,7 +760,10 @@ def test_a_function_that_never_ends_or_raises_or_gives_no_number_is_a_sentence()
 
     html = slab_lab(yours={"objects_per_slab": lambda *_: "many", "calculate_order": endless}).picture().html()
     assert "! yours: &#x27;many&#x27; is no whole number" in html
-    assert "! yours: a number of 16,610 bits is no answer to that" in slab_lab(yours={"objects_per_slab": lambda *_: 10**5000}).picture().html()
+    assert (
+        "! yours: a number of 16,610 bits is no answer to that"
+        in slab_lab(yours={"objects_per_slab": lambda *_: 10**5000}).picture().html()
+    )
     assert "did not end" in html
     with pytest.raises(ValueError, match="the Slab lab takes objects_per_slab, calculate_order of yours, not 'buddy_of'"):
         slab_lab(yours={"buddy_of": abs})

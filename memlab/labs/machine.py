@@ -413,9 +413,7 @@ MACHINE_LAB: Final = Lab(
             "request",
             "Request pages",
             run=_request,
-            code=lambda session, order, gfp, node: (
-                f"{_WITH_GFP}m.alloc_pages({order}, {_gfp_code(_gfp_named(session, gfp))}, {node})"
-            ),
+            code=lambda session, order, gfp, node: f"{_WITH_GFP}m.alloc_pages({order}, {_gfp_code(_gfp_named(session, gfp))}, {node})",
             params=(
                 IntParam("order", "Order", high=lambda session: session.machine.max_order, words=_pages_of_order),
                 ChoiceParam("gfp", "GFP flags", _flag_names),

@@ -46,7 +46,7 @@ def exercise(name: str) -> Callable[[_Answer], _Answer]:
     """Have the function below judged: ``@exercise("02.1")``.  It is returned as it is; one line says how it did, a panel has the rest."""
     if isinstance(name, FunctionType):  # @exercise without its number
         _say(f'Which exercise is {name.__name__} for? Write its number, such as @exercise("02.1"), in the line above def.')
-        return name  # type: ignore[return-value]
+        return name
 
     def judged(answer: _Answer) -> _Answer:
         try:

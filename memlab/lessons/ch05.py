@@ -35,10 +35,11 @@ def full_radix() -> RadixMachine:
 # -- predictions
 
 
-def _taken(m: Machine) -> str:
-    before = m.stats
-    m.alloc_pages(0)
-    return f"{(m.stats - before).buddies_allocated} descriptors"
+def _keeper(m: Machine) -> str:
+    old = [m.mem_desc(pfn).address for pfn in range(m.nr_pages)]
+    first = m.alloc_pages(0) or 0
+    kept = next(now for pfn in range(first, m.nr_pages) if (now := m.mem_desc(pfn).address) == old[pfn])
+    return {0: "The page that is handed out", 10: "The part of order 10"}[m.buddy(kept).order]
 
 
 def _rewritten(m: Machine) -> str:
@@ -69,7 +70,7 @@ def _given_back(m: Machine) -> str:
     before = m.stats
     m.free_pages(pfn or 0)
     d = m.stats - before
-    return f"{d.buddies_freed} come back, {d.pages_allocated_while_freeing} pages are allocated"
+    return f"{d.buddies_freed} descriptors"
 
 
 def _node_from(_: object) -> str:
@@ -88,7 +89,7 @@ def _high_page(_: object) -> str:
 def _cost_choices(m: Machine) -> list[tuple[str, str | None]]:
     right = _cost_right(m)
     top = max((k for k, n in enumerate(m.buddyinfo()[0, "Normal"]) if n), default=0)
-    texts = {right, *(f"{n} descriptors" for n in range(top + 1)), "It fails"}
+    texts = {right, *(_descriptors(n) for n in range(top + 1)), "It fails"}
     why = "Find the smallest free block. Each split down from its order takes one descriptor."
     return [(text, None if text == right else why) for text in sorted(texts)]
 
@@ -100,20 +101,27 @@ def _cost_right(m: Machine) -> str:
     if pfn is None:
         return "It fails"
     m.free_pages(pfn)
-    return f"{d.splits} descriptors" if d.slabs_allocated == 0 else f"{d.buddies_allocated} descriptors"
+    return _descriptors(d.splits if d.slabs_allocated == 0 else d.buddies_allocated)
+
+
+def _descriptors(n: int) -> str:
+    return f"{n} descriptor{'' if n == 1 else 's'}"
 
 
 PREDICTIONS = (
     Prediction(
         "05.a",
-        question="Only blocks of order 11 are free, and one page is wanted. How many new descriptors does the split take?",
+        question="Twelve parts, eleven new descriptors and the old one of the whole block. Which part should keep the old one?",
         choices=(
-            ("1 descriptor", "Only the page itself? Every part that is left over needs one too."),
-            ("10 descriptors", "Eleven splits, and each makes one part more than there was."),
-            ("11 descriptors", None),
-            ("12 descriptors", "There are twelve parts, but one of them can keep the old descriptor."),
+            ("The page that is handed out", "Then the words of all the other pages must name another descriptor than before."),
+            ("The other single page", "Then the words of all pages but this one must name another descriptor than before."),
+            ("The part of order 10", None),
+            (
+                "It makes no difference",
+                "A page whose part gets a new descriptor needs a new word. The parts have very different numbers of pages.",
+            ),
         ),
-        right=_taken,
+        right=_keeper,
         machine=only_large_blocks,
     ),
     Prediction(
@@ -142,12 +150,12 @@ PREDICTIONS = (
     ),
     Prediction(
         "05.d",
-        question="The page from the worst-case split is freed again, and eleven merges make the block whole. What happens to the descriptors?",
+        question="The page from the worst-case split is freed, and the block of 2,048 pages is whole again. How many descriptors come back to their cache?",
         choices=(
-            ("They are kept for the next split", "Nothing points to them: the merged block needs one."),
-            ("11 come back, 1 page is allocated", "Giving something back needs no memory."),
-            ("11 come back, 0 pages are allocated", None),
-            ("12 come back, 0 pages are allocated", "One goes on describing the merged block."),
+            ("None: the next split will need them", "A block has one descriptor. Nothing points to the others any more."),
+            ("1 descriptor", "Each merge makes one block of two, and one descriptor too many."),
+            ("11 descriptors", None),
+            ("12 descriptors", "One goes on describing the whole block."),
         ),
         right=_given_back,
         machine=only_large_blocks,
@@ -185,7 +193,7 @@ PREDICTIONS = (
     ),
     Prediction(
         "05.h",
-        question="Your Buddy lab's machine, as it is now: how many descriptors would a request for one page take?",
+        question="Your Buddy lab's machine, as it was when you ran this cell: how many descriptors would a request for one page take?",
         choices=_cost_choices,
         right=_cost_right,
         machine=lambda: buddy_machine(64),
@@ -273,7 +281,7 @@ class _Stock:
     """Descriptors to be had, up to a number; notes what is given back, and in which order."""
 
     def __init__(self, most: int) -> None:
-        self.most, self.made, self.back = most, 0, list[int]()
+        self.most, self.made, self.back = most, 0, list[int | None]()
 
     def get(self) -> int | None:
         if self.made - len(self.back) >= self.most:
@@ -281,7 +289,7 @@ class _Stock:
         self.made += 1
         return self.made
 
-    def put(self, descriptor: int) -> None:
+    def put(self, descriptor: int | None) -> None:
         self.back.append(descriptor)
 
 
@@ -291,16 +299,22 @@ def _check_prepare(answer: Callable[..., Any]) -> Verdict:
         got = answer(have, want, stock.get, stock.put)
         case = f"prepare({have}, {want}) with {most} descriptors to be had"
         if most >= have - want:
-            if not isinstance(got, list) or sorted(got) != list(range(1, have - want + 1)) or stock.back:
-                return Verdict(False, f"{case} gave {got!r}; {have - want} descriptors were to be had and are all needed.")
+            if isinstance(got, tuple):
+                return Verdict(False, f"{case} gave a tuple; the descriptors are returned as a list.")
+            if not isinstance(got, list) or len(got) != have - want or set(got) != set(range(1, have - want + 1)) or stock.back:
+                return Verdict(False, f"{case} gave {got!r}; {have - want} are needed, no more and no fewer, and they could be had.")
         elif got is not None:
             return Verdict(False, f"{case} gave {got!r}; that is too few, and the answer is None.")
-        elif sorted(stock.back) != list(range(1, stock.made + 1)):
+        elif None in stock.back:
+            return Verdict(False, f"{case}: put(None) was called. Only descriptors that get() gave are given back.")
+        elif len(stock.back) < stock.made:
             return Verdict(
                 False, f"{case}: {stock.made} were taken and {len(stock.back)} given back, so {stock.made - len(stock.back)} leaked."
             )
         elif stock.back != list(range(stock.made, 0, -1)):
-            return Verdict(False, f"{case}: all came back, but in the order they were taken. Undo the last step first.")
+            return Verdict(
+                False, f"{case}: taken were 1 to {stock.made}, given back {stock.back}. Undo the last step first, and each step once."
+            )
     return Verdict(True, "Seven cases, four of them failures: nothing is left behind.")
 
 
@@ -399,7 +413,7 @@ EXERCISES = (
             (_PREPARE_FORWARD, "Undo the last step first"),
             ("def prepare(have, want, get, put):\n    return [get() for _ in range(have - want)]", "that is too few"),
         ),
-        explanation="Kernels do not have exceptions. Every function that can fail undoes its own steps; chapter 06 has a longer ladder of them.",
+        explanation="C has no exceptions. Every function that can fail undoes its own steps; chapter 06 has a longer ladder of them.",
         state="memlab1.buddy.pdncldcbbkacafaf57zfmbjobkrikv4jscp7ymsscm2fvcdxj5wdomgdmrce4t4azqehi4eetstseeatq7fmwash3koj4inq2nuscmriihrhf3euv2hbkwl3no2t35vksfhqm4qupbg4w7wxz3o5bi5mnp4qbb74ex3q.a2b9fc79f490627cd49fd4f2",
     ),
 )

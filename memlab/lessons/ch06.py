@@ -109,7 +109,7 @@ def growing_slabs(m: Machine) -> Trace:
 def _instead(m: Machine) -> str:
     calls = growing_slabs(m).calls
     at = next(i for i, call in enumerate(calls) if (call.name, call.cache) == ("alloc_slab_page", "kmem_cache_slab"))
-    return f"{calls[at + 1].name}()"
+    return {"__alloc_slab": "Neither, but a function for this case alone: __alloc_slab()"}[calls[at + 1].name]
 
 
 def _after_failure(m: Machine) -> str:
@@ -148,7 +148,7 @@ def _slabs_choices(m: Machine) -> list[tuple[str, str | None]]:
         len(m.caches): "That is the number of caches; a cache can have many slabs, or none.",
         right + 1: "One too many: each slab has exactly one, those of struct slabs included.",
     }
-    return [(f"{right} struct slabs", None), *((f"{n} struct slabs", why) for n, why in whys.items() if n != right)]
+    return [(f"{n} struct slabs", whys[n] if n != right else None) for n in sorted({right, *whys})]
 
 
 PREDICTIONS = (
@@ -179,14 +179,17 @@ PREDICTIONS = (
     ),
     Prediction(
         "06.c",
-        question="The slab that is to be built is one of kmem_cache_slab itself. What does alloc_slab_page() call instead of asking for a struct slab?",
+        question="The slab that is to be built is one of kmem_cache_slab itself. What does alloc_slab_page() call first?",
         choices=(
             (
-                "kmem_cache_alloc(kmem_cache_slab)",
+                "kmem_cache_alloc(kmem_cache_slab), as always",
                 "That would call itself again, and again: there is no struct slab left, or we would not be here.",
             ),
-            ("alloc_pages()", "Some day, but the pages could not point to a struct slab: there is none."),
-            ("__alloc_slab()", None),
+            (
+                "alloc_pages(), and sees to the struct slab later",
+                "What would the words of these pages say? And where would the struct slab come from later?",
+            ),
+            ("Neither, but a function for this case alone: __alloc_slab()", None),
         ),
         right=_instead,
         machine=small_machine,
@@ -214,9 +217,12 @@ PREDICTIONS = (
     ),
     Prediction(
         "06.f",
-        question="40 slabs of descriptors hold one live descriptor each: that of the next one's page. The last one's page is freed. What is released, and in how many traced calls?",
+        question="40 slabs of descriptors hold one live descriptor each: that of the next slab's page; the last one that of an ordinary page, which is freed now. Which slabs go, and in how many traced calls?",
         choices=(
-            ("One slab, in one call", "Its page gives back its own descriptor, and that was the last one in the slab before."),
+            (
+                "The last one, in one call",
+                "When it goes, its page gives back its own descriptor, and that was the last one in the slab before.",
+            ),
             (
                 "40 or more slabs, each in a call inside the call before",
                 "The kernel's stack is 16 KiB: a chain that grows with the data must not be recursion.",
@@ -227,7 +233,7 @@ PREDICTIONS = (
     ),
     Prediction(
         "06.g",
-        question="Your Slab lab's machine, as it is now: how many struct slabs are in use?",
+        question="Your Slab lab's machine, as it was when you ran this cell: how many struct slabs were in use?",
         choices=_slabs_choices,
         right=lambda m: f"{live(m, 'kmem_cache_slab')} struct slabs",
         machine=slab_machine,
@@ -253,6 +259,10 @@ def _check_buddy(answer: Callable[[Read, int], int]) -> Verdict:
             shown = f"{got:#x}" if isinstance(got, int) else repr(got)
             if got == slab.address:
                 why = "that is the struct slab; one step more"
+            elif got == slab.address + 24:
+                why = "there the struct slab keeps it; read the word that is there"
+            elif got == read(m.page(pfn).mem_desc + 24):
+                why = "take the type out of the word before you add the offset"
             elif got in (m.page(pfn).mem_desc, read(slab.address)):
                 why = "take the type out of the word, and mind the offset"
             else:
@@ -279,10 +289,16 @@ def _check_calls(answer: Callable[[], str]) -> Verdict:
         return Verdict(True, f"{want}: the preferred order, the smallest order, and then the struct slab goes back.")
     if "A" not in got or got.index("A"):
         return Verdict(False, "The struct slab comes first: the pages are to get its address at once.")
+    if got == "ABCABC":
+        return Verdict(False, "That would do, but a struct slab is as good for the smaller order: it is kept for the second attempt.")
     if got.count("B") != 2:
         return Verdict(False, "How often are pages asked for? The cache prefers order 1, but order 0 would do.")
     if "D" in got:
         return Verdict(False, "There are no pages to free: that is what failed.")
+    if got.count("A") > 1:
+        return Verdict(False, "One struct slab will do, whatever the order.")
+    if "C" in got:
+        return Verdict(False, "The struct slab goes back once, at the end: while a smaller order is tried, it is still needed.")
     return Verdict(False, "The pages cannot be had, and the struct slab was taken for nothing. What becomes of it?")
 
 
@@ -322,12 +338,15 @@ def _check_alloc_slab_page(answer: Fault) -> Verdict:
         wrong = next((mine for mine, call in zip(kernel.calls, calls, strict=True) if mine != call), None)
         if wrong is not None:
             args = ", ".join(f"{a:#x}" if isinstance(a, int) else repr(a) for a in wrong[1:])
-            return Verdict(
-                False,
-                f"When {case}, {wrong[0]} is called with {args}; a mem_desc is the slab's address with the type SLAB, 3, in its low bits.",
-            )
+            why = {
+                "alloc_pages": "a mem_desc is the slab's address with the type SLAB, 3, in its low bits",
+                "set_buddy": f"it takes the slab, {slab:#x}, and then the buddy, {buddy:#x}",
+                "free_slab": f"what goes back is the struct slab, {slab:#x}",
+            }[wrong[0]]
+            return Verdict(False, f"When {case}, {wrong[0]} is called with {args}; {why}.")
         if got != want:
-            return Verdict(False, f"When {case}, the answer is {'None' if want is None else 'the slab'}, not {got!r}.")
+            shown = f"{got:#x}" if isinstance(got, int) and not isinstance(got, bool) else repr(got)
+            return Verdict(False, f"When {case}, the answer is {'None' if want is None else f'the slab, {slab:#x}'}, not {shown}.")
     return Verdict(True, "All three ways through it: success, no struct slab, no pages.")
 
 
@@ -363,6 +382,12 @@ def _check_vandal(answer: Callable[[Machine, int], tuple[int, int]]) -> Verdict:
                 False, f"The struct buddy at {wrong:#x} describes no page: nobody would use it unseen. Choose one that is in use."
             )
         victim = m.page_to_pfn(m.buddy(wrong).page)
+        if m.mem_desc(victim).type is MemType.FREE:
+            return Verdict(
+                False, f"That struct buddy describes page {victim}, which is free: nobody would lose it. Choose one that is in use."
+            )
+        if m.mem_desc(victim).address == slab:
+            return Verdict(False, f"Page {victim} is this slab's own. Choose a struct buddy of somebody else's pages.")
         note = " (the other cache's slab)" if victim == m.virt_to_pfn(other) else ""
         return Verdict(
             True,
@@ -460,12 +485,16 @@ EXERCISES = (
         check=_check_vandal,
         hints=(
             "Which field decides what is freed when the slab goes? m.slab(slab) shows them all.",
-            "The value must be the address of another live struct buddy: m.mem_desc(pfn).address of a page of type FREE or BUDDY is one.",
+            "The value must be the address of another struct buddy in use, such as that of another slab: m.slab(m.mem_desc(pfn).address).buddy for a page of type SLAB that is not yours.",
         ),
         wrong=(
             ("def vandalise(m, slab):\n    return slab + 24, 0x1000", "a kernel might notice"),
             ("def vandalise(m, slab):\n    return slab + 24, m.slab(slab).buddy", "finds nothing wrong"),
             ("def vandalise(m, slab):\n    return slab + 48, 0x1000", "Another field"),
+            (
+                "def vandalise(m, slab):\n    return slab + 24, next(d.address for pfn in range(m.nr_pages) if (d := m.mem_desc(pfn)).type.name == 'FREE')",
+                "which is free",
+            ),
         ),
         explanation="A pointer that is read once, at the very end, can lie for years. That is why memlab's check() follows every pointer both ways after every test.",
         state="memlab1.slab.pdni3drrbibdcfcev4rfhj4irnmkj5icgzlgdcyqx3fueteczerbq4xxdxlk3rgcnydn5637dkfnijodgrcpoeayuqufakhttps2rb4tqif7gfdbwtbd3ofjscer6kf3jfmm6zd4l2mimtvtjjtljfs6jdpfleqnlzbkbcenms4fy3yhru7cuc77sqo5uf6uk75l2aa2l4n3ma777qm7wcux55dga.dcf37fd083b561b3672a69a7",

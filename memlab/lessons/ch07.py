@@ -96,7 +96,11 @@ def _static(m: Machine) -> str:
 
 
 def _pages_of_descriptors(m: Machine) -> str:
-    return f"{descriptor_pages(m)} pages"
+    return _pages(descriptor_pages(m))
+
+
+def _pages(n: int) -> str:
+    return f"{n} page{'' if n == 1 else 's'}"
 
 
 def _pages_choices(m: Machine) -> list[tuple[str, str | None]]:
@@ -109,7 +113,7 @@ def _pages_choices(m: Machine) -> list[tuple[str, str | None]]:
         slabs if slabs != right else right + 2: "Slabs of other caches hold no descriptors of pages.",
         reserved if reserved not in (right, right + 1, right - 1) else 0: "Those are the reserved pages, which hold the mem_map.",
     }
-    return [(f"{right} pages", None), *((f"{n} pages", why) for n, why in whys.items() if n != right)]
+    return [(_pages(n), whys[n] if n != right else None) for n in sorted({right, *whys})]
 
 
 PREDICTIONS = (
@@ -119,7 +123,7 @@ PREDICTIONS = (
         choices=(
             (
                 "In the kernel's own area",
-                "That would be a second kind of struct slab, which could never be freed. Only one struct buddy is there.",
+                "That would be a second kind of struct slab, one that is no object of any slab.",
             ),
             ("In that very page", None),
             ("In another page", "That page would have to be a slab of struct slabs too, and we have only one."),
@@ -164,7 +168,10 @@ PREDICTIONS = (
         "07.e",
         question="The smallest free block has eight pages. Two are taken as before. How many new struct buddys must the second page hold for this?",
         choices=(
-            ("1 struct buddy", "There are four parts: page 1, page 2, a pair, and a block of four. One of them keeps the old descriptor."),
+            (
+                "1 struct buddy",
+                "There are four parts: the first page, the second, a pair, and a block of four. One of them keeps the old descriptor.",
+            ),
             ("2 struct buddys", "Do not forget the pair that is left over: it is a block, too."),
             ("3 struct buddys", None),
             ("7 struct buddys", "Blocks need descriptors, not pages."),
@@ -174,9 +181,12 @@ PREDICTIONS = (
     ),
     Prediction(
         "07.f",
-        question="Page 1 holds page 2's struct slab; page 2 holds its own struct buddy. All else on them is free again, and the caches are shrunk. How many of the two pages come back?",
+        question="The first page holds the second one's struct slab; the second holds its own struct buddy. All else on them is free again, and the caches are shrunk. How many of the two pages come back?",
         choices=(
-            ("Both of them", "Page 1 cannot go while page 2's struct slab is on it, and page 2 cannot go while its own struct buddy is."),
+            (
+                "Both of them",
+                "The first cannot go while the second one's struct slab is on it, and the second cannot go while its own struct buddy is.",
+            ),
             ("One of them", "Which one? Each holds something that is in use."),
             ("None of them", None),
         ),
@@ -196,7 +206,7 @@ PREDICTIONS = (
     ),
     Prediction(
         "07.h",
-        question="Your lab's machine, as it is now: how many pages hold struct buddys or struct slabs?",
+        question="Your lab's machine, as it was when you ran this cell: how many pages hold struct buddys or struct slabs?",
         choices=_pages_choices,
         right=_pages_of_descriptors,
         machine=lambda: bootstrap_machine(0),
@@ -217,7 +227,12 @@ def _check_host(answer: Callable[[int], int]) -> Verdict:
             continue
         got = answer(word)
         if got != want:
-            why = "subtract the start of page 0 first" if isinstance(got, int) and got > 1 << 40 else "a page has 4096 bytes"
+            if not isinstance(got, int):
+                why = "the answer is a whole number"
+            elif not 0 <= got < 1 << 40:
+                why = "subtract the start of page 0 first"
+            else:
+                why = "a page has 4096 bytes"
             return Verdict(False, f"host_of({word:#x}) gave {got!r}: {why}. The descriptor lies in page {want}.")
     return Verdict(True, "Five words, one of them of a page that describes itself.")
 
@@ -233,12 +248,17 @@ def _check_trace(answer: Callable[[], list[tuple[str, int | None]]]) -> Verdict:
     for n, (mine, right) in enumerate(zip(got, want, strict=True)):
         if tuple(mine) != right:
             if mine[0] != right[0]:
-                return Verdict(False, f"Page {n} of the block is not {mine[0]!r}: two pages become slabs, the others stay free.")
-            why = (
-                "a struct slab cannot lie on a page of struct buddys"
-                if right[0] == "SLAB"
-                else "the upper half keeps the descriptor that the whole block had"
-            )
+                return Verdict(
+                    False, f'Page {n} of the block is not {mine[0]!r}: two pages become slabs, the others stay free ("SLAB", "FREE").'
+                )
+            if mine[1] not in (0, 1, 2, 3, None):
+                why = "pages are counted from the block, and None is for any page outside"
+            elif right[0] == "FREE":
+                why = "the upper half keeps the descriptor that the whole block had, and that lies outside"
+            elif mine[1] is None:
+                why = "no struct slab was free outside the block"
+            else:
+                why = "a struct slab lies on a page of struct slabs, and page 0 is the only one here"
             return Verdict(False, f"The descriptor of page {n} does not lie on {mine[1]!r}: {why}.")
     return Verdict(True, "Two slabs described on page 0, and a pair that keeps the old descriptor.")
 
@@ -259,15 +279,16 @@ def _parts(m: Machine, pfn: int, order: int) -> list[tuple[int, int, int | None]
 def _check_plan(answer: Callable[[int], list[tuple[int, int, int | None]]]) -> Verdict:
     for order in (0, 1, 2, 3):
         m = bootstrap_machine(order)
-        want, got = _parts(m, build(m), order), answer(order)
-        if not isinstance(got, list) or not all(isinstance(x, tuple) and len(x) == 3 for x in got):
+        want, given = _parts(m, build(m), order), answer(order)
+        if not isinstance(given, list) or not all(isinstance(x, (list, tuple)) and len(x) == 3 for x in given):
             return Verdict(False, "plan() returns a list of triples (first page, order, page of its struct buddy or None).")
-        if sorted(x[:2] for x in got) != [x[:2] for x in want]:
+        got = sorted(((x[0], x[1], x[2]) for x in given), key=str)
+        if [x[:2] for x in got] != [x[:2] for x in want]:
             return Verdict(
                 False,
-                f"For a block of order {order} the parts are {[x[:2] for x in want]} as (first page, order); yours are {sorted(x[:2] for x in got)}.",
+                f"For a block of order {order} the parts are {[x[:2] for x in want]} as (first page, order); yours are {[x[:2] for x in got]}.",
             )
-        for mine, right in zip(sorted(got), want, strict=True):
+        for mine, right in zip(got, want, strict=True):
             if mine != right:
                 where = "stays where it was: None" if right[2] is None else f"lies on page {right[2]}"
                 return Verdict(
@@ -349,7 +370,7 @@ EXERCISES = (
         wrong=(
             (
                 'def words():\n    return [("SLAB", 0), ("SLAB", 1), ("FREE", None), ("FREE", None)]',
-                "cannot lie on a page of struct buddys",
+                "a struct slab lies on a page of struct slabs",
             ),
             ('def words():\n    return [("SLAB", 0), ("SLAB", 0), ("FREE", 1), ("FREE", 1)]', "keeps the descriptor"),
             ('def words():\n    return [("SLAB", 0), ("BUDDY", 0), ("FREE", None), ("FREE", None)]', "is not 'BUDDY'"),
@@ -436,7 +457,7 @@ def _bootstrap_question(rng: Random) -> Question:
 
     def grade(reply: str) -> Verdict:
         if reply.strip() == str(right):
-            return Verdict(True, f"{right}: from a block of {1 << order} pages.")
+            return Verdict(True, f"{right}: from a block of {_pages(1 << order)}.")
         return Verdict(
             False,
             f"It is {right}: order 0 gives one page that describes itself; any other, two pages, with a new struct buddy for each split.",

@@ -89,6 +89,8 @@ class _Short(Short):
     def repr_function(self, function: FunctionType, _level: int) -> str:
         return "a function" if "<" in function.__name__ else function.__name__
 
+    repr_method = repr_function
+
 
 _short = _Short()
 

@@ -25,7 +25,6 @@ def alloc_slab_page(alloc_slab, free_slab, alloc_pages, set_buddy):
 def vandalise(m, slab):
     for pfn in range(m.nr_pages):
         desc = m.mem_desc(pfn)
-        if desc.type.name == "BUDDY":
-            return slab + 24, desc.address
-    pfn = next(p for p in range(m.nr_pages) if m.mem_desc(p).type.name == "FREE")
-    return slab + 24, m.mem_desc(pfn).address
+        if desc.type.name == "SLAB" and desc.address != slab:
+            return slab + 24, m.slab(desc.address).buddy
+    return None
