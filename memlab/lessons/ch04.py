@@ -102,7 +102,7 @@ def _partial_choices(m: Machine) -> list[tuple[str, str | None]]:
         if right
         else "There are not so many slabs.",
     }
-    return [(_slabs(right), None), *((_slabs(n), why) for n, why in whys.items() if n != right)]
+    return [(_slabs(n), whys[n] if n != right else None) for n in sorted({right, *whys})]
 
 
 def _own(m: Machine) -> str:
