@@ -1,6 +1,7 @@
 """The Bootstrap lab in a real JupyterLab: by mouse and by keyboard, with picture, sentence and RAM compared after each step."""
 
 import contextlib
+import random
 
 import pytest
 from lab_page import LabPage
@@ -190,3 +191,37 @@ def test_the_keyboard_alone_will_do_and_no_key_reaches_the_notebook(lab):
         page.keyboard.press(key)
     lab.says("Selected page 40, free block, order 2")
     assert agrees(lab) == "ffffAAAA"
+
+
+def test_20_random_actions_leave_ram_in_order(lab):
+    seed = 20211025
+    rng, done = random.Random(seed), []
+    names = (
+        "Ask for a struct slab",
+        "Ask for a page",
+        "Free a block",
+        "Take a block",
+        "Use up descriptors",
+        "Give back descriptors",
+        "Undo",
+        "Redo",
+    )
+    for _ in range(20):
+        usable = [name for name in names if lab.button(name).get_attribute("aria-disabled") != "true"]
+        done.append(rng.choice(usable))
+        before = lab.in_kernel("(lab.session.position, len(lab.session.steps))")
+        try:
+            lab.button(done[-1]).click()
+            lab.page.wait_for_function(
+                "status => !status.textContent.startsWith('Waiting')", arg=lab.lab.get_by_role("status").element_handle()
+            )
+            for _ in range(50):  # a click and what is asked of the kernel are not ordered
+                if lab.in_kernel("(lab.session.position, len(lab.session.steps))") != before:
+                    break
+                lab.page.wait_for_timeout(50)
+            assert lab.in_kernel("m.check()") is None
+            expect(lab.lab.get_by_role("alert")).to_be_empty()
+        except BaseException as error:
+            error.add_note(f"seed {seed}, actions: {', '.join(done)}\n{lab.in_kernel('lab.session.code()')}")
+            raise
+    assert lab.in_kernel("len(lab.session.steps)") > 5
