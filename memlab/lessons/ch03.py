@@ -230,9 +230,9 @@ def _check_address_of(answer: Callable[[int], int]) -> Verdict:
         want, got = untag(word).address, answer(word)
         if got != want:
             shown = f"{got:#x}" if isinstance(got, int) else repr(got)
-            why = (
-                "the type is still in it" if got == word else "only the low four bits are the type; everything else belongs to the address"
-            )
+            why = "the type is still in it" if got == word else "only the low four bits are the type; everything else is the address"
+            if not isinstance(got, int):
+                why = "an address is a whole number" if got is not None else "nothing came back, so end with return"
             return Verdict(False, f"address_of({word:#x}) gave {shown}: {why}. It is {want:#x}.")
     return Verdict(True, "One word of each type, read from a machine's mem_map.")
 
@@ -263,7 +263,10 @@ def _check_blocks(answer: Callable[[], list[tuple[int, int, str]]]) -> Verdict:
     got = answer()
     if not isinstance(got, (list, tuple)) or not all(isinstance(x, (list, tuple)) and len(x) == 3 for x in got):
         return Verdict(False, 'blocks() returns a list of triples (first page, pages, type), such as [(32, 16, "FREE")].')
-    mine = [tuple(x) for x in got]
+    mine = [(start, pages, kind.name if isinstance(kind, MemType) else kind) for start, pages, kind in got]
+    if not all(isinstance(x[2], str) for x in mine):
+        return Verdict(False, 'The third of each triple is the name of the type, such as "FREE".')
+    mine = [(start, pages, kind.upper()) for start, pages, kind in mine]
     if [x[:2] for x in mine] != [x[:2] for x in want]:
         return Verdict(
             False, f"There are {len(want)} blocks, and the first is of {want[0][1]} pages: pages with equal words belong together."
@@ -278,9 +281,11 @@ def _check_first_page(answer: Callable[[Read, int], int | None]) -> Verdict:
     m = owners_machine()
 
     def read(address: int) -> int:
+        if 0 <= address < 64:
+            raise ValueError(f"nothing is at {address:#x}: a page of type 0 has no descriptor that could be read")
         return int.from_bytes(m.read(address, 8), "little")
 
-    for kind in MemType:
+    for kind in sorted(MemType, key=lambda kind: not kind):
         if kind is MemType.VMALLOC:
             continue  # its pages are single; the task leaves it out
         first = typical_page(m, kind)
@@ -304,16 +309,22 @@ def _check_worse(answer: Callable[[], list[int]]) -> Verdict:
     m = Machine("256K")
     old = m.nr_pages * structs.old_page.sizeof
     got = answer()
-    if not isinstance(got, (list, tuple)) or not all(isinstance(x, int) and 0 <= x <= m.max_order for x in got):
+    if not isinstance(got, (list, tuple)) or not all(isinstance(x, int) and 0 <= x <= m.max_order for x in got[: m.nr_pages]):
         return Verdict(False, f"folios() returns a list of orders, each from 0 to {m.max_order}, such as [0, 0, 3]; not {got!r}.")
-    for order in got:
+    for order in got[: m.nr_pages]:
         if m.folio_alloc(order) is None:
             break
     new = metadata_bytes(m)
+    said = f"{new:,} bytes of notes in the new design, and 64 bytes a page are {old:,}."
     if new <= old:
-        hint = " One large folio needs no more notes than one of a single page." if any(got) else " Take more of them."
-        return Verdict(False, f"Your folios make {new:,} bytes of notes in the new design, and 64 bytes a page are {old:,}.{hint}")
-    return Verdict(True, f"{new:,} bytes of notes against {old:,}: here the old design is the cheaper one.")
+        hint = "One large folio needs no more notes than one of a single page." if any(got) else "Take more of them."
+        return Verdict(False, f"Your folios make {said} {hint}")
+    if len(got) > _FEWEST:
+        return Verdict(False, f"It costs more: {said} But you took {len(got)} folios, and it can be done with fewer.")
+    return Verdict(True, f"{len(got)} folios make {said} Less than half of the memory is in use, and the old design is the cheaper one.")
+
+
+_FEWEST = 28  # folios that make the new design cost more
 
 
 _FIRST_BUDDY_ONLY = "def first_page(read, page):\n    word = read(page)\n    return read((word & ~15) + 32) if word else None"
@@ -396,18 +407,20 @@ EXERCISES = (
         minutes=10,
         title="When the new design costs more",
         task=(
-            "A machine with 64 pages is fresh. `folios()` returns a list of orders; a folio of each is allocated until memory is full. Choose them so that the notes "
-            "(8 bytes a page, and all live descriptors) take more memory than 64 bytes a page would."
+            "A machine with 64 pages is fresh. `folios()` returns a list of orders; a folio of each is allocated. Choose them so that the notes "
+            "(8 bytes a page, and all live descriptors) take more memory than 64 bytes a page would, and take as few folios as you can."
         ),
         stub="def folios():\n    raise NotImplementedError",
         check=_check_worse,
         hints=(
             "What does one folio cost in notes, whatever its order?",
-            "A struct folio of 64 bytes and a struct buddy of 48. How many pages should it cover for the worst ratio?",
+            "A struct folio of 64 bytes and a struct buddy of 48, and a free block has a struct buddy too. Which orders leave memory in the most blocks?",
+            "Then try: the answer says how many bytes of notes your list makes.",
         ),
         wrong=(
             ("def folios():\n    return [4, 3]", "One large folio"),
             ("def folios():\n    return [0] * 10", "Take more of them"),
+            ("def folios():\n    return [0] * 64", "with fewer"),
             ("def folios():\n    return [99]", "a list of orders"),
         ),
         explanation=(
