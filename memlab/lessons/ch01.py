@@ -270,7 +270,9 @@ def _check_broken(answer: Callable[[Read, int], int | None]) -> Verdict:
                 return Verdict(
                     False, f"The entry after {want:#x} does not point back to it, and you found nothing. Is the head looked at too?"
                 )
-            return Verdict(False, f"You gave {_hex(got)}; but it is the entry after {want:#x} that does not point back, so the answer is {want:#x}.")
+            return Verdict(
+                False, f"You gave {_hex(got)}; but it is the entry after {want:#x} that does not point back, so the answer is {want:#x}."
+            )
     return Verdict(
         True, "Twelve lists, three of them sound. Linux makes this test on every change of a list when CONFIG_DEBUG_LIST is set."
     )
@@ -347,7 +349,10 @@ EXERCISES = (
             (_WALK_DO, "The head is in your answer"),
             (_WALK_ZERO, "lines of your code"),
             ("def walk(read, head):\n    return [read(head)]", "go on until next"),
-            ("def walk(read, head):\n    found, node = [], read(head + 8)\n    while node != head:\n        found.append(node)\n        node = read(node + 8)\n    return found", "in another order"),
+            (
+                "def walk(read, head):\n    found, node = [], read(head + 8)\n    while node != head:\n        found.append(node)\n        node = read(node + 8)\n    return found",
+                "in another order",
+            ),
         ),
         explanation="The kernel's list_for_each() is this loop. The empty list needs no special case: its head points to itself.",
         state="memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgi2kxvkrfixesliawkr2hfosgjzxffduvkk7fc2skkfybmvvwe5ebqnc2rkjaydsfjinecvmkpl5qqqjw6oas3rzcmz2axdmfuansujlii.63cd4f9700c293c5c0086dda",

@@ -177,7 +177,10 @@ PREDICTIONS = (
         question="All pages are taken, then every odd page is freed. A request for two pages in a row fails. Which page must be freed to mend that?",
         choices=(
             ("Any one of the even pages", None),
-            ("Only page 32, 36, 40 or 44 will do", "These begin a block of order 2. For two pages it is enough that the buddy, one page on, is free."),
+            (
+                "Only page 32, 36, 40 or 44 will do",
+                "These begin a block of order 2. For two pages it is enough that the buddy, one page on, is free.",
+            ),
             ("Two more pages: one is not enough", "One half of every pair is free already."),
             ("All even pages", "Two buddies merge as soon as both are free, whatever the others do."),
         ),
@@ -219,7 +222,9 @@ def _check_trace(answer: Callable[[], list[Block]]) -> Verdict:
         return Verdict(False, "free_blocks() returns a list of pairs (first page, order), such as [(32, 4)].")
     for start, order in got:
         if not isinstance(start, int) or start not in ARENA or not isinstance(order, int) or not 0 <= order <= m.max_order:
-            return Verdict(False, f"({start!r}, {order!r}) is no block: first a page from 32 to 47, then an order from 0 to 4, such as (32, 4).")
+            return Verdict(
+                False, f"({start!r}, {order!r}) is no block: first a page from 32 to 47, then an order from 0 to 4, such as (32, 4)."
+            )
     mine = sorted(tuple(x) for x in got)
     if mine == want:
         return Verdict(True, f"Page {b} is in use; free are {_words(want)}.")
