@@ -676,6 +676,7 @@ def test_a_missing_name_is_explained_by_the_cell_that_makes_it(write_notebook, t
     assert guide.sentence("pront", names, set()) == "There is no name pront: is print meant?"
     assert guide.sentence("qqqq", names, {"order_for"}).startswith("There is no name qqqq: it may be misspelt")
     assert guide.made_by(tmp_path / "none.ipynb") == {}
+    assert guide.checks_of(tmp_path / "none.ipynb") == set()
 
 
 NAMES = """
@@ -693,6 +694,24 @@ def test_in_a_notebook_a_missing_name_is_one_sentence_and_other_errors_stay_them
     assert len(parts) == 6
     assert [part.count("Traceback") for part in parts] == [0, 0, 0, 1, 1, 0]
     assert all(len(part.splitlines()) == 1 for part in parts[1:3])
+
+
+CHECKS = """
+from IPython.core.interactiveshell import InteractiveShell
+from memlab.lessons import guide
+shell = InteractiveShell.instance()
+guide.checks_of = lambda notebook: {"assert x == 1"}
+shell.run_cell("from memlab.lessons import begin; begin('02')")
+for cell in ("x = 2\\nassert x == 1", "assert x == 3"):
+    print("--", shell.run_cell(cell).success)
+"""
+
+
+def test_a_check_of_the_chapter_that_fails_says_what_to_do_and_a_learners_own_assert_stays_itself():
+    done = subprocess.run([sys.executable, "-c", CHECKS], capture_output=True, text=True, check=True)
+    chapters, own, _ = done.stdout.split("-- False\n")
+    assert "Run All Above Selected Cell" in chapters
+    assert ("Traceback" in chapters, "Traceback" in own) == (False, True)
 
 
 # --- Solved notebooks

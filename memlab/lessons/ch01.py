@@ -20,7 +20,12 @@ def small_machine() -> Machine:
 
 def reader(m: Machine) -> Read:
     """Return a function that reads the word at an address of ``m``."""
-    return lambda address: int.from_bytes(m.read(address, 8), "little")
+
+    def read(address: int) -> int:
+        return int.from_bytes(m.read(address, 8), "little")
+
+    read.__qualname__ = "read"  # what Python calls it when it is called wrongly
+    return read
 
 
 def list_machine(lengths: dict[int, int]) -> Machine:

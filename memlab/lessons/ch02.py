@@ -247,10 +247,17 @@ def _check_merge(answer: Callable[[int, int, Callable[[int, int], bool]], Block]
             continue
         pfn, order = taken[rng.randrange(len(taken))]
         free = set(_free_blocks(m))
-        got = answer(pfn, order, lambda p, k, free=free: (p, k) in free)  # type: ignore[misc]
+
+        def is_free(pfn: int, order: int, free: set[Block] = free) -> bool:
+            return (pfn, order) in free
+
+        is_free.__qualname__ = "is_free"  # what Python calls it when it is called wrongly
+        got = answer(pfn, order, is_free)
+        if not isinstance(got, (list, tuple)) or [type(x) for x in got] != [int, int]:
+            return Verdict(False, f"merge({pfn}, {order}, is_free) returns a pair (first page, order), such as (32, 4).")
         m.free_pages(pfn)
         want = next((p, k) for p, k in _free_blocks(m) if p <= pfn < p + (1 << k))
-        if not isinstance(got, (list, tuple)) or tuple(got) != want:
+        if tuple(got) != want:
             return Verdict(
                 False,
                 f"Free were {_words(sorted(free))}. Freeing page {pfn} of order {order} makes the block at {_words([want])}; yours is {got!r}."
@@ -429,11 +436,12 @@ def _split_question(rng: Random) -> Question:
         if sorted(int(part) for part in reply.replace(",", " ").split() if part.isdecimal()) == left:
             return Verdict(True, f"Free are now blocks of the orders {answer}.")
         return Verdict(
-            False, f"Free are now the orders {answer}: the smallest block that will do is taken, and each split leaves one half free."
+            False,
+            f"Free are now blocks of the orders {answer}: the smallest block that will do is taken, and each split leaves one half free.",
         )
 
     text = (
-        f"Free are {_words(before)}. A block of order {want} is allocated. Of which orders are the free blocks then? "
+        f"The free blocks are: {_words(before)}. A block of order {want} is allocated. Of which orders are the free blocks then? "
         "Name each block, the smallest first, such as 0 1 2."
     )
     return Question(text, picture, answer, grade)

@@ -285,6 +285,8 @@ def _check_first_page(answer: Callable[[Read, int], int | None]) -> Verdict:
             raise ValueError(f"nothing is at {address:#x}: a page of type 0 has no descriptor that could be read")
         return int.from_bytes(m.read(address, 8), "little")
 
+    read.__qualname__ = "read"  # what Python calls it when it is called wrongly
+
     for kind in sorted(MemType, key=lambda kind: not kind):
         if kind is MemType.VMALLOC:
             continue  # its pages are single; the task leaves it out
@@ -444,9 +446,9 @@ def _tag_question(rng: Random) -> Question:
     def grade(reply: str) -> Verdict:
         parts = reply.upper().replace(",", " ").split()
         if len(parts) != 2:
-            return Verdict(False, f"Give the type's name and the address, such as {kind.name} 0x1230.")
+            return Verdict(False, "Give the type's name and the address, such as FREE 0x1230.")
         try:
-            right = parts[0] == kind.name and int(parts[1], 16) == address
+            right = parts[0] in (kind.name, str(int(kind))) and int(parts[1], 16) == address
         except ValueError:
             right = False
         if right:

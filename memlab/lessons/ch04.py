@@ -10,6 +10,7 @@ from ..kmem_cache import KmemCache
 from ..labs import slab_machine
 from ..linux import SlabCache, read_slabinfo
 from ..machine import Machine
+from ..ram import KernelBug
 from ..slub_size import SLAB, calculate_order, objects_per_slab
 from ..structs import kmem_cache_node
 from .model import Chapter, Drill, Exercise, Prediction, Question, Verdict
@@ -100,7 +101,7 @@ def _partial_choices(m: Machine) -> list[tuple[str, str | None]]:
         right + 2: "Count only slabs that have free objects and belong to no CPU.",
         0 if right else right + 3: "At least one slab is there with both free and used objects, or empty."
         if right
-        else "There are not so many slabs.",
+        else "A slab must have free objects and belong to no CPU to be there.",
     }
     return [(_slabs(n), whys[n] if n != right else None) for n in sorted({right, *whys})]
 
@@ -211,7 +212,9 @@ def _check_waste(answer: Callable[[int, int], int]) -> Verdict:
         want = (4096 << order) - objects_per_slab(size, order) * size
         got = answer(size, order)
         if got != want:
-            if not isinstance(got, int) or got < 0:
+            if not isinstance(got, int):
+                why = "the answer is a whole number of bytes: of the objects, only whole ones count"
+            elif got < 0:
                 why = "the objects that fit take at most the whole slab"
             else:
                 why = f"{objects_per_slab(size, order)} objects fit into {4096 << order:,} bytes"
@@ -275,7 +278,12 @@ def _check_hijack(answer: Callable[[Machine, KmemCache, int], object]) -> Verdic
     target = (m.page_address(m.alloc_pages(0) or 0) or 0) + 0x140
     if answer(m, cache, target) is not None:
         return Verdict(False, "hijack() writes to RAM and returns nothing.")
-    got = [cache.alloc() or 0 for _ in range(2)]
+    try:
+        got = [cache.alloc() or 0 for _ in range(2)]
+    except (IndexError, KernelBug, ValueError):
+        return Verdict(
+            False, "A link now names a place that is not in RAM, and the cache ran into it. Is the small end of the address first?"
+        )
     if got[1] == target:
         return Verdict(
             True,
@@ -388,6 +396,10 @@ EXERCISES = (
                 "would have come anyway",
             ),
             ("def hijack(m, cache, target):\n    return target", "returns nothing"),
+            (
+                "def hijack(m, cache, target):\n    free = cache.alloc()\n    cache.free(free)\n    m.write(free + cache.struct.offset, target.to_bytes(8, 'big'))",
+                "Is the small end",
+            ),
         ),
         explanation="A write beyond the end of an object before it, or after it was freed, is all that it takes: a classic attack on kernels. That is why the link lies in the middle.",
         state="memlab1.slab.pdnb3czrblbtaeaex4jlmvtbiiyejlj7satjk4lrrcftbekpaleu3bh65ys52dgmorkg2z4b54ydsfa6fv75lycq64p7koj3jdnkhqkpb2psjmnswfwmvjciktvpy4ai4usn2b57u2c3rlx4kihnewdwargysi76evqxtplpcpdlndiln3ksqci.93c165a3efde059e1bcc627f",

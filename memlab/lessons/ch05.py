@@ -429,8 +429,8 @@ def _count_question(rng: Random) -> Question:
     answer = f"{descriptors} {words}"
 
     def grade(reply: str) -> Verdict:
-        numbers = [int(part) for part in reply.replace(",", " ").split() if part.isdecimal()]
-        if numbers == [descriptors, words]:
+        readings = (reply.replace(",", " "), reply.replace(",", ""))  # "4, 128" and "11 1,024"
+        if any([int(part) for part in text.split() if part.isdecimal()] == [descriptors, words] for text in readings):
             return Verdict(True, f"{descriptors} splits, and half of {1 << have} pages.")
         return Verdict(
             False,

@@ -522,7 +522,7 @@ def _pointers_question(rng: Random) -> Question:
     answer = "abcdef"[places.index(place)]
 
     def grade(reply: str) -> Verdict:
-        if reply.strip().lower() == answer:
+        if reply.strip(" ().").lower() == answer:
             return Verdict(True, f"So it is: {arrow} leads to {place}.")
         return Verdict(False, f"No, {arrow} leads to {place}: {answer}.")
 

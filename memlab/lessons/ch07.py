@@ -122,7 +122,7 @@ PREDICTIONS = (
         question="A fresh machine has one slab of struct slabs. Where does the struct slab lie that describes this slab?",
         choices=(
             (
-                "In the kernel's own area",
+                "In the kernel's own area, outside all pages",
                 "That would be a second kind of struct slab, one that is no object of any slab.",
             ),
             ("In that very page", None),
