@@ -84,7 +84,7 @@ def _row(found: _List, order: int, y: float, hexadecimal: bool) -> str:
         arrows += _to_right(x, x + 15, middle)
         more = f"{len(found.pfns) - _MOST:,} more"
         svg += text(x + 18, y + 14, more, "ml-dim", 11)
-        x += 20 + 5.6 * len(more)
+        x += 22 + 6.6 * len(more)
     if found.wrong:
         arrows += _to_right(x, x + 15, middle)
         svg += text(x + 18, y + 14, found.wrong, "ml-first", 11)

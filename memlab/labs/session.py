@@ -131,7 +131,7 @@ class Session:
         if position != self.position:
             self._go(position)
         if not position:
-            return f"The start, before the first of {len(self.steps)} steps."
+            return f"The start, before the first of {len(self.steps)} steps." if len(self.steps) > 1 else "The start, before the only step."
         return f"After step {position} of {len(self.steps)}: {self.steps[position - 1].sentence}"
 
     def repeat(self, steps: Iterable[tuple[Action, Mapping[str, Any]]]) -> None:
