@@ -20,9 +20,10 @@ from .config import Config, make_config
 from .hexdump import Place, hexdump, whatis
 from .layout import Struct
 from .memdesc import MemDesc, untag
+from .probes import Fault, Handler, Interrupt, Probes
 from .ram import KernelBug, Snapshot
 from .slub_size import calculate_sizes
-from .trace import TRACE_POINTS, Fault, Probes, Trace
+from .trace import TRACE_POINTS, Trace
 from .users import Users
 from .zone import ZoneType, plan_zones
 
@@ -190,12 +191,24 @@ class Machine(Users):
         """
         return Trace(self._probes, frames)
 
-    def fail(self, at: str, nth: int = 1) -> Fault:
+    def fail(self, at: str, nth: int = 1, every: int | None = None) -> Fault:
         """Make the ``nth`` call at a trace point fail, as fault injection does: from now on, once; as a with block, no longer than that.
 
-        ``at``: a name from TRACE_POINTS that may fail.  ValueError or TypeError for a bad argument.
+        ``at``: a name from TRACE_POINTS that may fail.  ``nth``: int, 1 for the next call.  ``every``: int, after the nth, each
+        ``every``-th call fails too, until it is cancelled; None for none.  ValueError or TypeError for a bad argument.
         """
-        return self._probes.fail(at, nth)
+        return self._probes.fail(at, nth, every)
+
+    def interrupt(self, at: str, when: str, handler: Handler, times: int | None = 1, cpu: int | None = None) -> Interrupt:
+        """Run other work at a trace point, as an interrupt or another CPU would; as a with block, no longer than that.
+
+        ``at``: a name from TRACE_POINTS, or one with its cache, such as "new_slab(kmem_cache_buddy)".  ``when``: "call" or "return".
+        ``handler``: a function of no parameters, or of the machine; its calls may be interrupted in turn.  ``times``: int, how often it runs at
+        most; None for every time.  ``cpu``: int, where it runs; None for the CPU that is interrupted.  Frames of a handler are a context of their
+        own, with a stack of its own.  If a handler raises, RAM is put back to before the outermost call, which raises the same.
+        KernelBug("kernel stack overflow") when interrupts nest without end; ValueError or TypeError for a bad argument.
+        """
+        return self._probes.interrupt(at, when, handler, times, cpu)
 
     # -- copies, undo, files
 

@@ -1,30 +1,33 @@
-"""Trace points: call chains with the kernel's names, and calls that are made to fail.
+"""Trace points and what is recorded at them: call chains with the kernel's names.
 
-Used through ``m.trace()`` and ``m.fail()``.  Wrappers are installed on the machine while somebody listens, and are gone afterwards: off,
-tracing costs nothing.  A failing call does nothing at all and returns the kernel's NULL.  Imports recording only.
+Used through ``m.trace()``; probes.py calls what is here while a trace is on.  Imports recording only.
 
-Source: the email (its call chain); fault injection as in Documentation/fault-injection (failslab, fail_page_alloc).
+Source: the email (its call chain).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from .recording import Recording
 
 if TYPE_CHECKING:
-    from .machine import Machine
+    from .probes import Probes
 
 
 class Point(NamedTuple):
-    """A function that counts as a call frame: its attribute, what it returns when made to fail, whether its first argument is a cache."""
+    """A function that counts as a call frame.
+
+    ``attribute``: of the machine.  ``null``: what it returns when made to fail.  ``cache``: its first argument is one.
+    ``word``: what a word index that it returns is of, "buddy" (its ``list`` member) or "slab"; "" if it returns no word index.
+    """
 
     attribute: str
     null: object
     cache: bool = False
     may_fail: bool = True
+    word: str = ""
 
 
 def _frees(attribute: str, cache: bool = False) -> tuple[Point, ...]:
@@ -32,7 +35,7 @@ def _frees(attribute: str, cache: bool = False) -> tuple[Point, ...]:
 
 
 POINTS: Final[dict[str, tuple[Point, ...]]] = {
-    "alloc_pages": (Point("alloc_pages", None), Point("_alloc_pages", 0)),
+    "alloc_pages": (Point("alloc_pages", None), Point("_alloc_pages", 0, word="buddy")),
     "get_free_page": (Point("get_free_page", None),),
     "split_page": (Point("split_page", None),),
     "kmem_cache_alloc": (Point("_kmem_cache_alloc", 0, cache=True),),
@@ -44,10 +47,10 @@ POINTS: Final[dict[str, tuple[Point, ...]]] = {
     "pgtable_alloc": (Point("pgtable_alloc", None),),
     "vmalloc": (Point("vmalloc", None),),
     "___slab_alloc": (Point("_slab_alloc", 0, cache=True),),
-    "new_slab": (Point("_new_slab", 0, cache=True),),
-    "allocate_slab": (Point("_allocate_slab", 0, cache=True),),
-    "alloc_slab_page": (Point("_alloc_slab_page", 0, cache=True),),
-    "__alloc_slab": (Point("_alloc_slab", 0),),
+    "new_slab": (Point("_new_slab", 0, cache=True, word="slab"),),
+    "allocate_slab": (Point("_allocate_slab", 0, cache=True, word="slab"),),
+    "alloc_slab_page": (Point("_alloc_slab_page", 0, cache=True, word="slab"),),
+    "__alloc_slab": (Point("_alloc_slab", 0, word="slab"),),
     "free_pages": (*_frees("free_pages"), *_frees("_free_block")),
     "free_page": _frees("free_page"),
     "kmem_cache_free": _frees("_kmem_cache_free", cache=True),
@@ -62,20 +65,53 @@ POINTS: Final[dict[str, tuple[Point, ...]]] = {
 TRACE_POINTS: Final = {name: points[0].may_fail for name, points in POINTS.items()}
 
 
-class Call(NamedTuple):
-    """One call: how deep (1 is the outermost), the kernel's name of the function, and the cache it works on, or ""."""
-
+class _Frame(NamedTuple):
     depth: int
     name: str
     cache: str
+
+
+class Call(_Frame):
+    """One call: how deep (1 is the outermost of its context), the kernel's name of the function, and the cache it works on, or "".
+
+    ``order``: unsigned int, asked for.  ``gfp``: gfp_t.  ``n``: how many (size_t).  ``size``: bytes.  Each None where the function takes none.
+    ``result``: what it returned, as its caller in the kernel sees it (a pfn, an address, a list, or None for NULL).  ``failed``: it may fail, and did.
+    ``context``: 0 for the task, n for the trace's nth interrupt.  ``level``: frames below it in all contexts, and itself.
+    ``start``, ``end``: when it was called and returned, in calls and returns since the trace began (``end`` is 0 while it runs).
+    """
+
+    order: int | None = None
+    gfp: int | None = None
+    n: int | None = None
+    size: int | None = None
+    result: object = None
+    failed: bool = False
+    context: int = 0
+    level: int = 0
+    start: int = 0
+    end: int = 0
 
     def __str__(self) -> str:
         return f"{self.name}({self.cache})"
 
 
+class Arrival(NamedTuple):
+    """One interrupt: its number, the call it came in, "call" or "return" of it, its CPU, and when (as Call's ``start``)."""
+
+    number: int
+    call: Call
+    when: str
+    cpu: int
+    start: int
+
+    def __str__(self) -> str:
+        return f"interrupt {self.number} on CPU {self.cpu} at the {self.when} of {self.call}"
+
+
 class Trace:
     """The calls of a ``with m.trace() as t:`` block, in order: ``t.calls``, ``t.max_depth``, and ``str(t)``, the chain as a tree.
 
+    ``t.max_depth``: frames of the deepest single context; an interrupt's frames are not added to the task's.  ``t.interrupts``: each Arrival.
     ``t.recording``: None; with ``m.trace(frames=True)`` a Recording with a mark at each call and return, such as "new_slab(dentry) called".
     """
 
@@ -83,24 +119,43 @@ class Trace:
         self._probes = probes
         self._frames = frames
         self._open: list[Call] = []
+        self._contexts: list[tuple[int, int]] = [(0, 0)]  # (number of the interrupt, frames below it)
+        self._time = 0
         self.calls: list[Call] = []
+        self.interrupts: list[Arrival] = []
         self.max_depth = 0
         self.recording: Recording | None = None
 
-    def enter(self, name: str, cache: str) -> None:
-        """Note that a call begins."""
-        call = Call(len(self._open) + 1, name, cache)
+    def enter(self, name: str, cache: str, given: dict[str, int | None]) -> None:
+        """Note that a call begins.  ``given``: its arguments by name."""
+        context, below = self._contexts[-1]
+        call = Call(len(self._open) - below + 1, name, cache)
+        call.order, call.gfp, call.n, call.size = given.get("order"), given.get("gfp"), given.get("n"), given.get("size")
+        call.context, call.level, call.start = context, len(self._open) + 1, self._time
+        self._time += 1
         self._open.append(call)
         self.max_depth = max(self.max_depth, call.depth)
         self.calls.append(call)
         if self.recording is not None:
             self.recording.mark(f"{call} called")
 
-    def leave(self) -> None:
+    def leave(self, result: object, failed: bool) -> None:
         """Note that a call returns."""
         call = self._open.pop()
+        call.result, call.failed, call.end = result, failed, self._time
+        self._time += 1
         if self.recording is not None:
             self.recording.mark(f"{call} returned")
+
+    def interrupted(self, when: str, cpu: int) -> None:
+        """Note that an interrupt comes in the innermost call."""
+        number = len(self.interrupts) + 1
+        self.interrupts.append(Arrival(number, self._open[-1], when, cpu, self._time))
+        self._contexts.append((number, len(self._open)))
+
+    def resumed(self) -> None:
+        """Note that the interrupt's handler is done."""
+        self._contexts.pop()
 
     def __enter__(self) -> Self:
         if self._frames:
@@ -114,102 +169,14 @@ class Trace:
             self.recording.end()
 
     def __str__(self) -> str:
-        return "\n".join(f"{'  ' * (call.depth - 1)}{call}" for call in self.calls)
+        lines, told = [], 0
+        for call in self.calls:
+            for arrival in self.interrupts[told:]:
+                if arrival.start <= call.start:
+                    lines.append(f"{'  ' * arrival.call.level}-- {arrival}")
+                    told += 1
+            lines.append(f"{'  ' * (call.level - 1)}{call}")
+        return "\n".join([*lines, *(f"{'  ' * arrival.call.level}-- {arrival}" for arrival in self.interrupts[told:])])
 
     def __repr__(self) -> str:
         return f"<Trace: {len(self.calls)} calls, {self.max_depth} deep>"
-
-
-class Fault:
-    """One call that is to fail: the ``nth`` at a point from now on.  ``fired`` says whether it has; ``cancel()`` or a with block ends it."""
-
-    def __init__(self, probes: Probes, at: str, nth: int) -> None:
-        self._probes, self.at, self._left = probes, at, nth
-        self.fired = False
-        probes.listen(probes.faults, self)
-
-    def hit(self, name: str) -> bool:
-        """Say whether this call at ``name`` is the one to fail."""
-        if name == self.at and not self.fired:
-            self._left -= 1
-            self.fired = self._left == 0
-            if self.fired:
-                self.cancel()
-            return self.fired
-        return False
-
-    def cancel(self) -> None:
-        """Let calls at the point succeed again.  Does nothing the second time."""
-        self._probes.ignore(self._probes.faults, self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.cancel()
-
-    def __repr__(self) -> str:
-        return f"<Fault at {self.at}: {'fired' if self.fired else f'in {self._left} calls'}>"
-
-
-class Probes:
-    """The wrappers of one machine.  ``cache_name``: function from a cache's word index to its name."""
-
-    def __init__(self, machine: Machine, cache_name: Callable[[int], str]) -> None:
-        self.machine, self._cache_name = machine, cache_name
-        self._before: dict[str, Any] = {}
-        self.traces: list[Trace] = []
-        self.faults: list[Fault] = []
-
-    def fail(self, at: str, nth: int) -> Fault:
-        """Make the ``nth`` call at trace point ``at`` fail.  ValueError or TypeError for a point that does not exist or cannot fail."""
-        able = [name for name, may_fail in TRACE_POINTS.items() if may_fail]
-        if not isinstance(at, str) or at not in TRACE_POINTS:
-            raise ValueError(f"there is no trace point {at!r}; those that may fail are {', '.join(able)}")
-        if at not in able:
-            raise ValueError(f"{at} frees, and freeing never fails; the points that may fail are {', '.join(able)}")
-        if not isinstance(nth, int):
-            raise TypeError(f"nth is a whole number, not {nth!r}")
-        if nth < 1:
-            raise ValueError(f"nth is 1 for the next call at {at}, 2 for the one after it, and so on; not {nth}")
-        return Fault(self, at, nth)
-
-    def listen(self, listeners: list[Any], who: object) -> None:
-        """Add a listener; the first one installs the wrappers."""
-        if not self.traces and not self.faults:
-            for name, points in POINTS.items():
-                for point in points:
-                    self._before[point.attribute] = vars(self.machine).get(point.attribute)
-                    setattr(self.machine, point.attribute, self._wrap(name, point))
-        listeners.append(who)
-
-    def ignore(self, listeners: list[Any], who: object) -> None:
-        """Remove a listener; the last one takes the wrappers away."""
-        if who not in listeners:
-            return
-        listeners.remove(who)
-        if not self.traces and not self.faults:
-            for attribute, before in self._before.items():
-                if before is None:
-                    delattr(self.machine, attribute)
-                else:
-                    setattr(self.machine, attribute, before)
-
-    def _wrap(self, name: str, point: Point) -> Callable[..., object]:
-        call = getattr(self.machine, point.attribute)
-
-        def traced(*args: Any, **kwargs: Any) -> object:
-            cache = self._cache_name(args[0]) if point.cache else ""
-            traces = tuple(self.traces)
-            for trace in traces:
-                trace.enter(name, cache)
-            try:
-                for fault in tuple(self.faults):
-                    if fault.hit(name):
-                        return point.null
-                return call(*args, **kwargs)
-            finally:
-                for trace in traces:
-                    trace.leave()
-
-        return traced

@@ -46,16 +46,16 @@ class _Steps(Trace):
         self._writes: list[Write] = []
         self._split = 0  # ``list`` word of the buddy of the block that was taken last
 
-    def enter(self, name: str, cache: str) -> None:
+    def enter(self, name: str, cache: str, given: dict[str, int | None]) -> None:
         """Note that a call begins."""
         self.finish()
-        super().enter(name, cache)
+        super().enter(name, cache, given)
         self.record.mark(f"{self.calls[-1]} is called{self._found() if name == '__alloc_slab' else '.'}")
 
-    def leave(self) -> None:
+    def leave(self, result: object, failed: bool) -> None:
         """Note that a call returns."""
         self.finish()
-        super().leave()
+        super().leave(result, failed)
 
     def before(self, write: Write) -> None:
         """Hear of a write before it is done; if it is about something new, the step before is over."""

@@ -1,0 +1,285 @@
+"""Probes: what happens at the trace points of one machine. Traces listen, faults make calls fail, interrupts run other work.
+
+Used through ``m.trace()``, ``m.fail()`` and ``m.interrupt()``.  Wrappers are installed on the machine while somebody listens, and are gone
+afterwards: off, all of this costs nothing.  Imports trace and below.
+
+Sources: Documentation/fault-injection (failslab, fail_page_alloc) for faults; the email for what else goes on while an allocation nests.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from .page_bugs import PAGE
+from .ram import KernelBug
+from .trace import POINTS, TRACE_POINTS, Point, Trace
+
+if TYPE_CHECKING:
+    from .machine import Machine
+    from .ram import Snapshot
+
+Handler = Callable[..., object]
+WHEN: Final = ("call", "return")
+_NULL: Final[tuple[object, ...]] = (None, 0)  # what a failed allocation returns
+
+
+class Listener:
+    """Something that listens at the trace points, as a with block or until ``cancel()``.  ``at``: the point's name."""
+
+    at: str
+
+    def __init__(self, probes: Probes, among: list[Any]) -> None:
+        self._probes, self._among = probes, among
+        probes.listen(among, self)
+
+    def cancel(self) -> None:
+        """Listen no longer.  Does nothing the second time."""
+        self._probes.ignore(self._among, self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.cancel()
+
+
+class Fault(Listener):
+    """Calls that are to fail: the ``nth`` at a point from now on, and, with ``every``, each ``every``-th after it.
+
+    ``fired`` says whether one has; ``count``, how many; ``cancel()`` or a with block ends it.
+    """
+
+    def __init__(self, probes: Probes, at: str, nth: int, every: int | None) -> None:
+        self.at, self._left, self._every, self.count = at, nth, every, 0
+        super().__init__(probes, probes.faults)
+
+    @property
+    def fired(self) -> bool:
+        """Whether a call was made to fail."""
+        return self.count > 0
+
+    def hit(self, name: str) -> bool:
+        """Say whether this call at ``name`` is one to fail."""
+        if name != self.at or not self._left:
+            return False
+        self._left -= 1
+        if self._left:
+            return False
+        self.count += 1
+        if self._every is None:
+            self.cancel()
+        else:
+            self._left = self._every
+        return True
+
+    def __repr__(self) -> str:
+        if self._every is not None:
+            return f"<Fault at {self.at}: fired {self.count} times, next in {self._left} calls>"
+        return f"<Fault at {self.at}: {'fired' if self.fired else f'in {self._left} calls'}>"
+
+
+class Interrupt(Listener):
+    """Other work that runs at a trace point: ``handler``, at most ``times`` times.
+
+    ``fired``: how often it ran; ``cancel()`` or a with block ends it.
+    """
+
+    def __init__(self, probes: Probes, at: str, when: str, handler: Handler, times: int | None, cpu: int | None) -> None:
+        self.at, self.when, self.handler, self.times, self.cpu = at, when, handler, times, cpu
+        self.fired = 0
+        super().__init__(probes, probes.interrupts)
+
+    def due(self, name: str, cache: str, when: str) -> bool:
+        """Say whether the handler is to run now; it then counts as run."""
+        if when != self.when or self.at not in (name, f"{name}({cache})"):
+            return False
+        self.fired += 1
+        if self.fired == self.times:
+            self.cancel()
+        return True
+
+    def __repr__(self) -> str:
+        most = "" if self.times is None else f" of {self.times}"
+        return f"<Interrupt at the {self.when} of {self.at}: fired {self.fired}{most} times>"
+
+
+class Probes:
+    """The wrappers of one machine.  ``cache_name``: function from a cache's word index to its name."""
+
+    def __init__(self, machine: Machine, cache_name: Callable[[int], str]) -> None:
+        self.machine, self._cache_name = machine, cache_name
+        self._before: dict[str, Any] = {}
+        self.traces: list[Trace] = []
+        self.faults: list[Fault] = []
+        self.interrupts: list[Interrupt] = []
+        self._chain: list[str] = []  # the open calls of all contexts
+        self._start: Snapshot | None = None  # RAM before the outermost call, while interrupts are set
+        self._raised: BaseException | None = None  # by a handler, on its way out
+
+    def fail(self, at: str, nth: int, every: int | None) -> Fault:
+        """Make calls at trace point ``at`` fail.  ValueError or TypeError for a point that does not exist or cannot fail."""
+        able = [name for name, may_fail in TRACE_POINTS.items() if may_fail]
+        if not isinstance(at, str) or at not in TRACE_POINTS:
+            raise ValueError(f"there is no trace point {at!r}; those that may fail are {', '.join(able)}")
+        if at not in able:
+            raise ValueError(f"{at} frees, and freeing never fails; the points that may fail are {', '.join(able)}")
+        if every is not None:
+            _from_1(every, "every", "1 to fail every call from the nth on, 2 for every other one, and so on")
+            nth = every if nth is None else nth
+        return Fault(
+            self, at, _from_1(1 if nth is None else nth, "nth", f"1 for the next call at {at}, 2 for the one after it, and so on"), every
+        )
+
+    def interrupt(self, at: str, when: str, handler: Handler, times: int | None, cpu: int | None) -> Interrupt:
+        """Run ``handler`` at trace point ``at``.  ValueError or TypeError for a bad argument."""
+        name, _, rest = at.partition("(") if isinstance(at, str) else ("", "", "")
+        if name not in TRACE_POINTS:
+            raise ValueError(f"there is no trace point {at!r}; there are {', '.join(TRACE_POINTS)}")
+        if rest and not (POINTS[name][0].cache and rest[-1] == ")" and rest[:-1] in self.machine.caches):
+            takes = POINTS[name][0].cache
+            caches = ", ".join(self.machine.caches)
+            raise ValueError(
+                f"{at!r} is no trace point: " + (f"the caches are {caches}" if takes else f"{name} takes no cache, say {name!r}")
+            )
+        if when not in WHEN:
+            raise ValueError(f'when is "call" or "return", not {when!r}')
+        if times is not None:
+            _from_1(times, "times", "1 or more, or None for every time")
+        cpus = self.machine.config.cpus
+        if cpu is not None and not (isinstance(cpu, int) and not isinstance(cpu, bool) and 0 <= cpu < cpus):
+            raise ValueError(f"cpu is None for the CPU that is interrupted, or 0 to {cpus - 1}, not {cpu!r}")
+        return Interrupt(self, at, when, _with_machine(handler, self.machine), times, cpu)
+
+    def listen(self, listeners: list[Any], who: object) -> None:
+        """Add a listener; the first one installs the wrappers."""
+        if not (self.traces or self.faults or self.interrupts):
+            for name, points in POINTS.items():
+                for point in points:
+                    self._before[point.attribute] = vars(self.machine).get(point.attribute)
+                    setattr(self.machine, point.attribute, self._wrap(name, point))
+        listeners.append(who)
+
+    def ignore(self, listeners: list[Any], who: object) -> None:
+        """Remove a listener; the last one takes the wrappers away."""
+        if who not in listeners:
+            return
+        listeners.remove(who)
+        if not (self.traces or self.faults or self.interrupts):
+            for attribute, before in self._before.items():
+                if before is None:
+                    delattr(self.machine, attribute)
+                else:
+                    setattr(self.machine, attribute, before)
+
+    # -- at a trace point
+
+    def _wrap(self, name: str, point: Point) -> Callable[..., object]:
+        call = getattr(self.machine, point.attribute)
+        parameters = inspect.signature(call).parameters
+        names, defaults = list(parameters), {p.name: p.default for p in parameters.values() if isinstance(p.default, int)}
+
+        def probed(*args: Any, **kwargs: Any) -> object:
+            cache = self._cache_name(args[0]) if point.cache else ""
+            traces = tuple(self.traces)
+            if traces:
+                given = defaults | dict(zip(names, args, strict=False)) | kwargs
+                for trace in traces:
+                    trace.enter(name, cache, given)
+            result, failed = point.null, point.may_fail
+            outermost = not self._chain
+            self._chain.append(f"{name}({cache})")
+            try:
+                if self.interrupts:
+                    self._interrupt(name, cache, "call", outermost, traces)
+                if not any(fault.hit(name) for fault in tuple(self.faults)):
+                    result = call(*args, **kwargs)
+                    failed = point.may_fail and result in _NULL
+                if self.interrupts:
+                    self._interrupt(name, cache, "return", outermost, traces)
+                return result
+            except BaseException as error:
+                if outermost and error is self._raised and self._start is not None:
+                    self.machine.restore(self._start)
+                raise
+            finally:
+                self._chain.pop()
+                if outermost:
+                    self._start = self._raised = None
+                for trace in traces:
+                    trace.leave(self._seen(result, point), failed)
+
+        return probed
+
+    def _interrupt(self, name: str, cache: str, when: str, outermost: bool, traces: tuple[Trace, ...]) -> None:
+        """Run the handlers that are due, each in a context of its own.  What one raises undoes the whole outermost call."""
+        m = self.machine
+        if outermost and when == "call":
+            self._start = m.snapshot()
+        for interrupt in tuple(self.interrupts):
+            if not interrupt.due(name, cache, when):
+                continue
+            cpu = m.cpu if interrupt.cpu is None else interrupt.cpu
+            for trace in traces:
+                trace.interrupted(when, cpu)
+            kept = m._nesting, m._overflow, m._freeing
+            m._nesting, m._overflow, m._freeing = 0, False, False
+            try:
+                self._not_too_deep()
+                with m.on_cpu(cpu):
+                    interrupt.handler()
+            except BaseException as error:
+                if self._raised is not error:
+                    self._raised = error
+                    error.add_note(
+                        f"It came from the handler of an interrupt at the {when} of the last call of this chain:\n{self._told()}"
+                    )
+                    error.add_note("RAM is as it was before the outermost of these calls.")
+                raise
+            finally:
+                m._nesting, m._overflow, m._freeing = kept
+                for trace in traces:
+                    trace.resumed()
+
+    def _not_too_deep(self) -> None:
+        if len(self._chain) > self.machine.frame_limit:
+            raise KernelBug(f"kernel stack overflow: interrupts nested until there were {len(self._chain)} call frames")
+
+    def _told(self) -> str:
+        """The open calls, outermost first; of a long chain its ends."""
+        lines = [f"  {'  ' * min(i, 20)}{call}" for i, call in enumerate(self._chain)]
+        return "\n".join(lines if len(lines) <= 30 else [*lines[:20], f"    ... {len(lines) - 28} more", *lines[-8:]])
+
+    def _seen(self, result: object, point: Point) -> object:
+        """Return a result as its caller in the kernel sees it: a pfn or an address instead of a word index, None for NULL."""
+        m = self.machine
+        if result == 0 or not isinstance(result, int):
+            return result or None
+        if point.word == "buddy":
+            return (m.w[result + PAGE] - m.V) >> 3
+        return m.B + 8 * result if point.word == "slab" else result
+
+
+def _from_1(value: int, what: str, means: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{what} is a whole number, not {value!r}")
+    if value < 1:
+        raise ValueError(f"{what} is {means}; not {value}")
+    return value
+
+
+def _with_machine(handler: Handler, machine: Machine) -> Handler:
+    """Return the handler as a function without parameters: it may take the machine, or nothing."""
+    if not callable(handler):
+        raise TypeError(f"handler is a function that takes the machine, or nothing, not {handler!r}")
+    for args in ((), (machine,)):
+        try:
+            inspect.signature(handler).bind(*args)
+        except TypeError:
+            continue
+        except ValueError:  # a builtin that does not tell
+            return handler
+        return lambda: handler(*args)
+    raise TypeError(f"handler takes the machine, or nothing; {handler!r} wants more")
