@@ -128,10 +128,7 @@ class Probes:
             raise ValueError(f"{at} frees, and freeing never fails; the points that may fail are {', '.join(able)}")
         if every is not None:
             _from_1(every, "every", "1 to fail every call from the nth on, 2 for every other one, and so on")
-            nth = every if nth is None else nth
-        return Fault(
-            self, at, _from_1(1 if nth is None else nth, "nth", f"1 for the next call at {at}, 2 for the one after it, and so on"), every
-        )
+        return Fault(self, at, _from_1(nth, "nth", f"1 for the next call at {at}, 2 for the one after it, and so on"), every)
 
     def interrupt(self, at: str, when: str, handler: Handler, times: int | None, cpu: int | None) -> Interrupt:
         """Run ``handler`` at trace point ``at``.  ValueError or TypeError for a bad argument."""
