@@ -40,6 +40,10 @@ OWN: Final = kmem_cache.own.word
 CPU_SLAB: Final = kmem_cache.cpu_slab.word
 NODE: Final = kmem_cache.node.word
 SERIAL: Final = kmem_cache.serial.word
+RED_LEFT_PAD: Final = kmem_cache.red_left_pad.word  # in the high half of this word
+CTOR: Final = kmem_cache.ctor.word  # likewise
+C_ORDER: Final = kmem_cache.order.word  # likewise, objects in the low half
+C_MIN_ORDER: Final = kmem_cache.min_order.word  # likewise, min_objects in the low half
 CACHE_WORDS: Final = kmem_cache.sizeof // 8
 # words of struct kmem_cache_cpu and kmem_cache_node
 CPU_WORDS: Final = kmem_cache_cpu.sizeof // 8
@@ -146,7 +150,7 @@ class CacheTable(SlubDebug, PageAllocator):
         if not 0 <= pfn < self.highmem_pfn or w[self.MM + pfn] & 15 != SLAB_TYPE:
             return False
         si = (w[self.MM + pfn] - self.B) >> 3
-        index, rest = divmod(address - w[si + VIRT] - (kmem_cache(self, self.B + 8 * ci).red_left_pad), w[ci + SIZE] or 1)
+        index, rest = divmod(address - w[si + VIRT] - (w[ci + RED_LEFT_PAD] >> 32), w[ci + SIZE] or 1)
         return w[si + CACHE] == self.B + 8 * ci and rest == 0 and 0 <= index < w[si + COUNTS] >> 16 & 0xFFFF
 
     def _bad_object(self, ci: int, address: int) -> Exception:

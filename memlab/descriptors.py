@@ -18,7 +18,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from .cache_table import CACHE, CACHE_WORDS, COUNTS, NR_SLABS, ORDER_SHIFT, OWN, SERIAL, SLAB_BUDDY, SLAB_TYPE, VIRT
+from .cache_table import (
+    C_FLAGS,
+    C_MIN_ORDER,
+    C_ORDER,
+    CACHE,
+    CACHE_WORDS,
+    COUNTS,
+    NR_SLABS,
+    ORDER_SHIFT,
+    OWN,
+    SERIAL,
+    SLAB_BUDDY,
+    SLAB_TYPE,
+    VIRT,
+)
 from .evacuate import BUDDY_WORDS, SLAB_WORDS, Evacuation
 from .gfp import GFP, NESTED_STRIP
 from .page_bugs import FLAGS, PAGE
@@ -45,16 +59,16 @@ class Descriptors(Evacuation):
         if not address:
             return 0
         desc, used = address | SLAB_TYPE, 0
-        cache = self._cache(ci)
-        order = cache.order
+        w = self.w
+        order, least = w[ci + C_ORDER] >> 32, w[ci + C_MIN_ORDER] >> 32
         if ci == self.KC_BUDDY and self.bounded:
             li, used = self._carve(gfp & ~NESTED_STRIP, node, desc)
         else:
-            zone = sum(bit for flag, bit in _ZONE_FLAGS.items() if cache.flags & flag)
+            zone = sum(bit for flag, bit in _ZONE_FLAGS.items() if w[ci + C_FLAGS] & flag)
             gfp = gfp & ~(NESTED_STRIP & ~GFP.THISNODE) | zone
             li = self._alloc_pages(order, gfp | GFP.NOWARN | GFP.NORETRY, node, desc)
-            if not li and cache.min_order < order and not self._overflow:
-                order = cache.min_order
+            if not li and least < order and not self._overflow:
+                order = least
                 li = self._alloc_pages(order, gfp, node, desc)
         if not li:
             self._kmem_cache_free(self.KC_SLAB, address)
@@ -174,6 +188,8 @@ class Descriptors(Evacuation):
         """Release a cache's empty slabs and sort the partial lists, fullest first.  Returns the number of slabs released."""
         w = self.w
         before = sum(w[ni + NR_SLABS] for ni in self._nodes(ci))
+        if not before:
+            return 0
         self._flush_all(ci)
         empty = [si for si in self._partial_slabs(ci) if self._inuse(si) <= w[ci + OWN]]
         for si in empty:  # all off the list first: releasing one may empty others, which may then go by themselves

@@ -22,6 +22,7 @@ from .cache_table import (
     COUNTS,
     CPU_ROW,
     CPU_SLAB,
+    CTOR,
     DEBUG,
     FREELIST,
     FROZEN,
@@ -35,6 +36,7 @@ from .cache_table import (
     ORDER_SHIFT,
     OWN,
     PARTIAL,
+    RED_LEFT_PAD,
     SERIAL,
     SIZE,
     SLAB_BUDDY,
@@ -212,10 +214,11 @@ class Slub(CacheTable):
         w[self._node_of(ci, si) + NR_SLABS] += 1
         pfn = (w[si + VIRT] - B) >> self.PS
         self.touched[pfn : pfn + (1 << order)] = b"\1" * (1 << order)
-        first = w[si + VIRT] + kmem_cache(self, B + 8 * ci).red_left_pad
+        first = w[si + VIRT] + (w[ci + RED_LEFT_PAD] >> 32)
         if debug:
             self._debug_init(ci, [first + i * size for i in range(objects)])
-        self._construct(ci, si, range(first + used * size, first + objects * size, size))
+        if w[ci + CTOR] >> 32:
+            self._construct(ci, si, range(first + used * size, first + objects * size, size))
         oi, step, link = ((first - B) >> 3) + used * (size >> 3), size >> 3, w[ci + OFFSET] >> 3
         if used < objects:
             w[si + FREELIST] = B + 8 * oi
@@ -226,8 +229,6 @@ class Slub(CacheTable):
 
     def _construct(self, ci: int, si: int, objects: range) -> None:
         view = kmem_cache(self, self.B + 8 * ci)
-        if not view.ctor:
-            return
         ctor = self._ctors.get(view.serial)
         if ctor is None:
             raise KernelBug(

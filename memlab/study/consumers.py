@@ -13,6 +13,7 @@ from typing import Final
 
 from ..cache_table import COUNTS
 from ..gfp import GFP
+from ..kmem_cache import KmemCache
 from ..machine import Machine
 
 
@@ -64,12 +65,12 @@ class _EatDescriptors(Consumer):
 
     def take(self, n: int) -> list[int]:
         """Take ``n`` descriptors, with GFP_ATOMIC, as in an interrupt."""
-        return self.m.caches[self.cache].alloc_bulk(n, GFP.ATOMIC) or []
+        return descriptor_cache(self.m, self.cache).alloc_bulk(n, GFP.ATOMIC) or []
 
     def give_back(self) -> None:
         """Free the descriptors."""
         held, self.held = self.held, []
-        self.m.caches[self.cache].free_bulk(held)
+        descriptor_cache(self.m, self.cache).free_bulk(held)
 
 
 class EatSlabs(_EatDescriptors):
@@ -120,14 +121,20 @@ class KeepLowOrdersEmpty(Consumer):
         return {order: sum(blocks[order] for blocks in lowmem) for order in range(self.below)}
 
 
-def free_descriptors(m: Machine, cache: str) -> int:
-    """Return how many objects of a cache can be taken on the running CPU before the cache must grow.
+def descriptor_cache(m: Machine, name: str) -> KmemCache:
+    """Return kmem_cache_buddy or kmem_cache_slab, as ``m.caches[name]`` does, but without looking at all others.  ValueError for another name."""
+    slots = {"kmem_cache_buddy": m.KC_BUDDY, "kmem_cache_slab": m.KC_SLAB}
+    if name not in slots:
+        raise ValueError(f"the caches of descriptors are {' and '.join(slots)}, not {name!r}")
+    return m._view(slots[name])
 
-    ``cache``: a name in ``m.caches``.  ValueError if there is none such.
+
+def free_descriptors(m: Machine, cache: str) -> int:
+    """Return how many descriptors can be taken on the running CPU before their cache must grow.
+
+    ``cache``: "kmem_cache_buddy" or "kmem_cache_slab".  ValueError for another.
     """
-    if cache not in m.caches:
-        raise ValueError(f"there is no cache {cache!r}; there are {', '.join(m.caches)}")
-    ci = (m.caches[cache].address - m.B) >> 3
+    ci = (descriptor_cache(m, cache).address - m.B) >> 3
     p = m.percpu + m.shape_of[ci][0]
     n = len(m._walk_freelist(ci, m.w[p]))
     if m.w[p + 1]:

@@ -1,0 +1,336 @@
+"""Explore: breadth-first search over all sequences of operations on a tiny machine, with an interrupt possible at every trace point.
+
+Used by FINDINGS.md (``python -m memlab.study.explore``), the tests, the bug zoo, the Nesting lab and chapter 10.  Imports steps, survey, report.
+
+A state is RAM in its canonical form (survey.py); a transition is one operation with the interrupts that come in it.  Every state that a transition
+leads to is surveyed, so the first rule to break is found by a shortest sequence.  What a search covers is what its Report says, no more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import zlib
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, NamedTuple
+
+from ...check_rules import Corruption
+from ...machine import Machine
+from ...memdesc import MemType
+from ...ram import KernelBug
+from .report import Broken, Deepest, Report
+from .steps import DEFAULT, HANDLERS, OPERATIONS, Gauge, History, Setup, Step, survey_for
+
+_MOST_KEYS: Final = 300_000
+_CHUNK: Final = 32  # states that are expanded between two looks at the clock, or by one message to a worker
+
+
+class Plan(NamedTuple):
+    """What a search tries: where it starts, how many interrupts an operation may meet, and of what kinds."""
+
+    setup: Setup = Setup()
+    interrupts: int = 0
+    operations: tuple[str, ...] = DEFAULT
+    handlers: tuple[str, ...] = tuple(HANDLERS)
+    orders: int = 2
+    return_every: int = 16
+
+
+class Edge(NamedTuple):
+    """One transition: its step, the key and packed image of the state it leads to, and what was noticed on the way."""
+
+    step: Step
+    key: bytes
+    image: bytes
+    depth: int
+    broken: tuple[str, str] | None
+    lost: int | None  # None: not tried
+
+
+class Expander:
+    """A machine that is put into one state after another, to try everything there."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.m = m = plan.setup.boot()
+        m.touched[:] = b"\1" * len(m.touched)  # what free pages hold does not matter here
+        self.survey = survey_for(m, plan.operations)
+        self.gauge = Gauge(m)
+        self.whole = 8 * m.stat  # bytes, counters left out
+        self.fresh_pages = m.free_pages_count
+        self._seen: set[bytes] = set()
+        form = self.survey.look()
+        self.start = b"" if form is None else _digest(form)
+        self.start_image = zlib.compress(self._raw(), 1)
+        self._keys: dict[bytes, bytes] = {}  # of what RAM holds -> of its canonical form
+
+    def expand(self, image: bytes) -> Iterator[Edge]:
+        """Yield every transition from a state."""
+        m, survey, plan = self.m, self.survey, self.plan
+        self.unpack(image)
+        form = survey.look() or b""
+        here = m.map[: self.whole]
+        before = (form, self._kept())
+        steps = [Step(name, what) for name in plan.operations for what in OPERATIONS[name].on(survey, plan.orders)]
+        for plain in steps:
+            schedules: list[tuple[tuple[int, str], ...]] = [()]
+            while schedules:
+                schedule = schedules.pop()
+                m.map[: self.whole] = here
+                yield self._try(plain._replace(interrupts=schedule), before)
+                if len(schedule) < plan.interrupts:
+                    schedules += [(*schedule, chance) for chance in reversed(self.gauge.chances)]
+
+    def _try(self, step: Step, before: tuple[bytes, tuple[Any, ...]]) -> Edge:
+        """Do a step; return its edge."""
+        m, gauge, operation, plan = self.m, self.gauge, OPERATIONS[step.operation], self.plan
+        gauge.reset(step, plan.handlers if len(step.interrupts) < plan.interrupts else ())
+        counted = m.w[m.ALLOCATED_FREEING]
+        try:
+            result = operation.run(m, step.what)
+        except KernelBug as bug:
+            if "kernel stack overflow" not in str(bug):
+                return self._bad(step, "bug", f"{type(bug).__name__}: {bug}")
+            result = None
+        except Exception as error:  # noqa: BLE001 - a broken allocator may raise anything
+            return self._bad(step, "bug", f"{type(error).__name__}: {error}")
+        if operation.frees and (gauge.allocations or m.w[m.ALLOCATED_FREEING] != counted):
+            return self._bad(step, "allocating free", "a free called what allocates")
+        raw = self._raw()
+        digest = _digest(raw)
+        key = self._keys.get(digest)
+        if key is None or not self.survey.fixed():
+            form = self.survey.look()
+            if form is None:
+                return self._bad(step, "rule", _rules(m))
+            if len(self._keys) > _MOST_KEYS:
+                self._keys.clear()
+            key = self._keys[digest] = _digest(form)
+        if result is None and not operation.frees and not step.interrupts and key != _digest(before[0]):
+            self.survey.look()
+            now = self._kept()
+            if now != before[1]:
+                return self._bad(step, "failure", f"a failed allocation changed what is live or can be had: {before[1]} became {now}")
+        if key in self._seen:
+            return Edge(step, key, b"", gauge.depth, None, None)
+        self._seen.add(key)
+        image, depth, lost = zlib.compress(raw, 1), gauge.depth, None
+        if plan.return_every and int.from_bytes(key[:4], "little") % plan.return_every == 0:
+            chances = gauge.chances.copy()
+            self.survey.look()
+            lost = self.lost()
+            gauge.chances = chances
+        return Edge(step, key, image, depth, None, lost)
+
+    def _kept(self) -> tuple[Any, ...]:
+        """Return what a failed allocation must leave as it is, after a look."""
+        s = self.survey
+        return sorted(s.blocks.items()), len(s.held), len(s.objects), s.spare_pages()
+
+    def _bad(self, step: Step, kind: str, words: str) -> Edge:
+        return Edge(step, b"", b"", self.gauge.depth, (kind, words), None)
+
+    def lost(self) -> int:
+        """Free everything that is live, shrink, and return how many pages fewer are free than on the fresh machine."""
+        m, s = self.m, self.survey
+        self.gauge.reset(Step(""))
+        for pfn, (_, kind) in sorted(s.blocks.items()):
+            if kind == MemType.BUDDY:
+                m.free_pages(pfn)
+        for address in list(s.users):
+            m.folio_put(address)
+        for name, address in (*s.objects, *s.held):
+            m.caches[name].free(address)
+        m.shrink()
+        return self.fresh_pages - m.free_pages_count
+
+    def _raw(self) -> bytes:
+        """Return what RAM holds that matters: the words of the kernel area that change, the mem_map, and slabs' pages."""
+        m = self.m
+        parts = [m.map[a << 3 : b << 3] for a, b in (*self.survey.spans, (m.MM, m.MM + m.nr_pages))]
+        parts += [m.map[pfn << m.PS : (pfn + 1) << m.PS] for pfn in self._slab_pages()]
+        return b"".join(parts)
+
+    def unpack(self, image: bytes) -> None:
+        """Put RAM into a state."""
+        m, data, at = self.m, zlib.decompress(image), 0
+        for a, b in (*self.survey.spans, (m.MM, m.MM + m.nr_pages)):
+            n = (b - a) << 3
+            m.map[a << 3 : b << 3] = data[at : at + n]
+            at += n
+        for pfn in self._slab_pages():
+            m.map[pfn << m.PS : (pfn + 1) << m.PS] = data[at : at + m.page_size]
+            at += m.page_size
+
+    def _slab_pages(self) -> list[int]:
+        m = self.m
+        return [pfn for pfn, word in enumerate(m.w[m.MM : m.MM + m.nr_pages].tolist()) if word & 15 == MemType.SLAB]
+
+
+class Search:
+    """A search that can be run on: ``Search(design="as-written", interrupts=1).run(states=100_000)`` returns the Report so far.
+
+    ``design``: "as-written" or "bounded".  ``interrupts``: int, how many an operation may meet, 0 or more.  ``operations``, ``handlers``: names out of
+    OPERATIONS and HANDLERS; None for the usual ones.  ``orders``: int, the highest order that is asked for.  ``return_every``: from one state in so many
+    everything is freed, to see whether all memory comes back; 0 for none.  ``machine``: Machine or a class derived from it, such as an animal of
+    the bug zoo.  ``shape``: what it is booted with, in words of Machine's parameters; None for 32 pages of 256 bytes.
+    ValueError or TypeError for a bad argument, with the list of names that exist.
+    """
+
+    def __init__(
+        self,
+        design: str = "as-written",
+        interrupts: int = 0,
+        operations: Iterable[str] | None = None,
+        handlers: Iterable[str] | None = None,
+        orders: int = 2,
+        return_every: int = 16,
+        machine: type[Machine] = Machine,
+        shape: dict[str, Any] | None = None,
+    ) -> None:
+        for value, what in ((interrupts, "interrupts"), (orders, "orders"), (return_every, "return_every")):
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"{what} is a whole number, not {value!r}")
+            if value < 0:
+                raise ValueError(f"{what} is 0 or more, not {value}")
+        names = _known(operations, OPERATIONS, "operation", DEFAULT), _known(handlers, HANDLERS, "handler", tuple(HANDLERS))
+        setup = Setup(design, machine=machine) if shape is None else Setup(design, shape, machine)
+        self.plan = Plan(setup, interrupts, *names, orders, return_every)
+        self._expander = e = Expander(self.plan)
+        if orders > e.m.max_order:
+            raise ValueError(f"orders is 0 to {e.m.max_order} on this machine, not {orders}")
+        self._ids = {e.start: 0}
+        self._parents, self._via = array("I", [0]), array("I", [0])  # of each state: where it was come from, and by which step
+        self._steps: list[Step] = [Step("")]
+        self._step_ids: dict[Step, int] = {self._steps[0]: 0}
+        self._images = {0: e.start_image}  # of the states that are still to be expanded
+        self._next, self._level, self._level_end = 0, 0, 1
+        self.report = Report(self.plan.setup.design, interrupts, states=1)
+
+    def run(
+        self,
+        states: int | None = None,
+        seconds: float | None = None,
+        processes: int = 1,
+        progress: Callable[[Report], object] | None = None,
+    ) -> Report:
+        """Search on until there are ``states`` states, ``seconds`` have passed, a rule broke or everything is tried; returns the Report.
+
+        ``processes``: how many expand states at once; what is found does not depend on it.  ``progress``: called with the Report about once a second.
+        An interrupt from the keyboard ends the search like a budget: the Report says what was covered.
+        """
+        if states is None and seconds is None:
+            raise ValueError("a search wants a budget: states=100_000, or seconds=60")
+        if not isinstance(processes, int) or processes < 1:
+            raise ValueError(f"processes is 1 or more, not {processes!r}")
+        begin, told, before = time.monotonic(), time.monotonic(), self.report.seconds
+        try:
+            for _ in self.slices(processes, states):
+                now = time.monotonic()
+                self.report.seconds = before + now - begin
+                if progress and now - told >= 1:
+                    told = now
+                    progress(self.report)
+                if seconds is not None and now - begin >= seconds:
+                    self.report.stopped = f"after {seconds:g} seconds"
+                    break
+        except KeyboardInterrupt:
+            self.report.stopped = "from the keyboard"
+        self.report.seconds = before + time.monotonic() - begin
+        return self.report
+
+    def slices(self, processes: int = 1, states: int | None = None) -> Iterator[Report]:
+        """Search on in short slices: yields the Report after each, and can be dropped at any of them."""
+        r = self.report
+        r.stopped = ""
+        for parent, edges in self._expanded(processes):
+            for edge in edges:
+                self._note(parent, edge)
+                if r.broken or (states is not None and r.states >= states):
+                    r.stopped = "" if r.broken else f"at {r.states:,} states"
+                    yield r
+                    return
+            self._images.pop(parent, None)
+            self._next = parent + 1
+            if self._next == self._level_end:
+                self._level, self._level_end = self._level + 1, r.states
+                r.level = self._level
+            if self._next % _CHUNK == 0:
+                yield r
+        r.complete = not r.broken
+        yield r
+
+    def history(self, state: int, *more: Step) -> History:
+        """Return a shortest sequence to a state, and some steps more."""
+        steps: list[Step] = []
+        while state:
+            steps.append(self._steps[self._via[state]])
+            state = self._parents[state]
+        return History(self.plan.setup, [*reversed(steps), *more])
+
+    # -- the work behind it
+
+    def _expanded(self, processes: int) -> Iterator[tuple[int, Iterable[Edge]]]:
+        """Yield (state, its transitions) for every state that is still to be expanded, in order; states are added meanwhile."""
+        if processes == 1:
+            while self._next in self._images:
+                yield self._next, self._expander.expand(self._images[self._next])
+            return
+        from .workers import expanded  # noqa: PLC0415 - there are no processes in a browser
+
+        yield from expanded(self.plan, processes, self._images.get, self._next, _CHUNK)
+
+    def _note(self, parent: int, edge: Edge) -> None:
+        r = self.report
+        r.transitions += 1
+        step = edge.step
+        kind = (step.operation, len(step.interrupts))
+        known = r.deepest.get(kind)
+        if known is None or edge.depth > known.depth:
+            r.deepest[kind] = Deepest(edge.depth, self.history(parent, step))
+        if edge.broken:
+            r.broken = Broken(*edge.broken, self.history(parent, step))
+            return
+        if edge.key in self._ids:
+            return
+        self._ids[edge.key] = r.states
+        self._images[r.states] = edge.image
+        self._parents.append(parent)
+        if step not in self._step_ids:
+            self._step_ids[step] = len(self._steps)
+            self._steps.append(step)
+        self._via.append(self._step_ids[step])
+        r.states += 1
+        if edge.lost is not None:
+            r.returned += 1
+            r.lossy += edge.lost > 0
+            if edge.lost > r.lost:
+                r.lost, r.losing = edge.lost, self.history(parent, step)
+
+
+def _digest(form: bytes) -> bytes:
+    return hashlib.blake2b(form, digest_size=16).digest()
+
+
+def _rules(m: Machine) -> str:
+    """Return what check() says of an image that a survey refused."""
+    try:
+        m.check()
+    except Corruption as corruption:
+        return str(corruption)
+    raise AssertionError("a survey refused an image in which check() finds nothing")
+
+
+def _known(names: Iterable[str] | None, table: dict[str, Any], what: str, usual: tuple[str, ...]) -> tuple[str, ...]:
+    if names is None:
+        return usual
+    if isinstance(names, str):
+        names = (names,)
+    chosen = tuple(names)
+    for name in chosen:
+        if name not in table:
+            raise ValueError(f"there is no {what} {name!r}; there are {', '.join(map(repr, table))}")
+    if not chosen:
+        raise ValueError(f"give at least one {what}; there are {', '.join(map(repr, table))}")
+    return chosen
