@@ -5,6 +5,7 @@ Used by the labs, the slides and by hand in a notebook.  Standard library only; 
 
 from .bootstrap import bootstrap_lab
 from .buddy_lab import buddy_lab
+from .call_chain import call_chain
 from .descriptor import descriptor
 from .free_lists import free_lists
 from .freelist_lab import freelist_lab
@@ -23,6 +24,7 @@ __all__ = [
     "Picture",
     "bootstrap_lab",
     "buddy_lab",
+    "call_chain",
     "descriptor",
     "free_lists",
     "freelist_lab",
