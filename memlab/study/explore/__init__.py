@@ -10,7 +10,7 @@ Nesting lab and chapter 10.  Standard library only; imports the core and consume
 
 from .report import Broken, Deepest, Report
 from .search import Search
-from .steps import DEFAULT, EVERYTHING, HANDLERS, OPERATIONS, TINY, History, Setup, Step
+from .steps import DEFAULT, EVERYTHING, HANDLERS, OPERATIONS, TINY, History, Setup, Step, tight
 from .survey import Survey
 
 __all__ = [
@@ -27,4 +27,5 @@ __all__ = [
     "Setup",
     "Step",
     "Survey",
+    "tight",
 ]

@@ -20,7 +20,7 @@ from ...machine import Machine
 from ...memdesc import MemType
 from ...ram import KernelBug
 from .report import Broken, Deepest, Report
-from .steps import DEFAULT, HANDLERS, OPERATIONS, Gauge, History, Setup, Step, survey_for
+from .steps import DEFAULT, HANDLERS, OPERATIONS, Gauge, History, Setup, Step, do, survey_for
 
 _MOST_KEYS: Final = 300_000
 _CHUNK: Final = 32  # states that are expanded between two looks at the clock, or by one message to a worker
@@ -35,6 +35,7 @@ class Plan(NamedTuple):
     handlers: tuple[str, ...] = tuple(HANDLERS)
     orders: int = 2
     return_every: int = 16
+    start: tuple[Step, ...] = ()
 
 
 class Edge(NamedTuple):
@@ -54,11 +55,13 @@ class Expander:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.m = m = plan.setup.boot()
+        self.fresh_pages = m.free_pages_count
         m.touched[:] = b"\1" * len(m.touched)  # what free pages hold does not matter here
         self.survey = survey_for(m, plan.operations)
+        for step in plan.start:
+            do(m, step)
         self.gauge = Gauge(m)
         self.whole = 8 * m.stat  # bytes, counters left out
-        self.fresh_pages = m.free_pages_count
         self._seen: set[bytes] = set()
         form = self.survey.look()
         self.start = b"" if form is None else _digest(form)
@@ -95,6 +98,8 @@ class Expander:
             result = None
         except Exception as error:  # noqa: BLE001 - a broken allocator may raise anything
             return self._bad(step, "bug", f"{type(error).__name__}: {error}")
+        if operation.only_depth:
+            return Edge(step, _digest(before[0]), b"", gauge.depth, None, None)
         if operation.frees and (gauge.allocations or m.w[m.ALLOCATED_FREEING] != counted):
             return self._bad(step, "allocating free", "a free called what allocates")
         raw = self._raw()
@@ -174,7 +179,8 @@ class Search:
     ``design``: "as-written" or "bounded".  ``interrupts``: int, how many an operation may meet, 0 or more.  ``operations``, ``handlers``: names out of
     OPERATIONS and HANDLERS; None for the usual ones.  ``orders``: int, the highest order that is asked for.  ``return_every``: from one state in so many
     everything is freed, to see whether all memory comes back; 0 for none.  ``machine``: Machine or a class derived from it, such as an animal of
-    the bug zoo.  ``shape``: what it is booted with, in words of Machine's parameters; None for 32 pages of 256 bytes.
+    the bug zoo.  ``shape``: what it is booted with, in words of Machine's parameters; None for 32 pages of 256 bytes.  ``start``: steps that lead from
+    the fresh machine to where the search starts, such as ``tight(design)``.
     ValueError or TypeError for a bad argument, with the list of names that exist.
     """
 
@@ -188,6 +194,7 @@ class Search:
         return_every: int = 16,
         machine: type[Machine] = Machine,
         shape: dict[str, Any] | None = None,
+        start: Iterable[Step] = (),
     ) -> None:
         for value, what in ((interrupts, "interrupts"), (orders, "orders"), (return_every, "return_every")):
             if not isinstance(value, int) or isinstance(value, bool):
@@ -196,7 +203,7 @@ class Search:
                 raise ValueError(f"{what} is 0 or more, not {value}")
         names = _known(operations, OPERATIONS, "operation", DEFAULT), _known(handlers, HANDLERS, "handler", tuple(HANDLERS))
         setup = Setup(design, machine=machine) if shape is None else Setup(design, shape, machine)
-        self.plan = Plan(setup, interrupts, *names, orders, return_every)
+        self.plan = Plan(setup, interrupts, *names, orders, return_every, tuple(start))
         self._expander = e = Expander(self.plan)
         if orders > e.m.max_order:
             raise ValueError(f"orders is 0 to {e.m.max_order} on this machine, not {orders}")
@@ -267,7 +274,7 @@ class Search:
         while state:
             steps.append(self._steps[self._via[state]])
             state = self._parents[state]
-        return History(self.plan.setup, [*reversed(steps), *more])
+        return History(self.plan.setup, [*self.plan.start, *reversed(steps), *more])
 
     # -- the work behind it
 

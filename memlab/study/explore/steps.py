@@ -33,12 +33,17 @@ class Step(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """Something that a search may do next.  ``on``: what it can work on in the state a survey just saw.  ``code``: the same as Python."""
+    """Something that a search may do next.
+
+    ``on``: what it can work on in the state a survey just saw.  ``code``: the same as Python.  ``only_depth``: a survey cannot look at what it
+    makes, so that a search measures how deep it goes and then takes it back.
+    """
 
     run: Callable[[Machine, int], object]
     on: Callable[[Survey, int], Iterator[int]]
     code: str
     frees: bool = False
+    only_depth: bool = False
 
 
 def _orders(_survey: Survey, most: int) -> Iterator[int]:
@@ -79,6 +84,8 @@ def _cache(name: str, short: str) -> dict[str, Operation]:
     }
 
 
+_FOREIGN: Final = 0xFFFF_C900_0000_0000 | MemType.FOLIO  # a descriptor that lies in no memory of the machine
+
 OPERATIONS: Final[dict[str, Operation]] = {
     "alloc_pages": Operation(lambda m, order: m.alloc_pages(order), _orders, "m.alloc_pages({})"),
     "free_pages": Operation(lambda m, pfn: m.free_pages(pfn), _blocks, "m.free_pages({})", frees=True),
@@ -91,6 +98,17 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "kfree": Operation(lambda m, a: m.kfree(a), _held("kmalloc-64"), "m.kfree({:#x})", frees=True),
     "folio_alloc": Operation(lambda m, order: m.folio_alloc(order), _orders, "m.folio_alloc({})"),
     "folio_put": Operation(lambda m, a: m.folio_put(a), _folios, "m.folio_put({:#x})", frees=True),
+    "anonmem_alloc": Operation(lambda m, order: m.anonmem_alloc(order), _orders, "m.anonmem_alloc({})", only_depth=True),
+    "filemem_alloc": Operation(lambda m, order: m.filemem_alloc(order), _orders, "m.filemem_alloc({})", only_depth=True),
+    "pgtable_alloc": Operation(lambda m, _: m.pgtable_alloc(), _once, "m.pgtable_alloc()", only_depth=True),
+    "vmalloc": Operation(lambda m, _: m.vmalloc(2 * m.page_size), _once, "m.vmalloc(2 * m.page_size)", only_depth=True),
+    "alloc_pages_desc": Operation(
+        lambda m, order: m.alloc_pages_desc(order, _FOREIGN), _orders, f"m.alloc_pages_desc({{}}, {_FOREIGN:#x})", only_depth=True
+    ),
+    "alloc_pages_bulk": Operation(lambda m, _: m.alloc_pages_bulk(3), _once, "m.alloc_pages_bulk(3)", only_depth=True),
+    "kmem_cache_alloc_bulk": Operation(
+        lambda m, _: m._view(m.KC_BUDDY).alloc_bulk(6), _once, 'm.caches["kmem_cache_buddy"].alloc_bulk(6)', only_depth=True
+    ),
 }
 # what a search tries unless it is told otherwise, and what it can try besides
 PAGES: Final = ("alloc_pages", "free_pages", "split_page")
@@ -164,6 +182,20 @@ class Setup:
         """The same as Python."""
         size = ", ".join([repr(self.shape["memory"]), *(f"{k}={v!r}" for k, v in self.shape.items() if k != "memory")])
         return f"m = {self.machine.__name__}({size}, design={self.design!r})"
+
+
+def tight(design: str = "as-written", below: int = 2, setup: Setup | None = None) -> tuple[Step, ...]:
+    """Return the steps that make a fresh machine tight: no free block below order ``below``, no free struct buddy, no free struct slab.
+
+    That is where the email's worst call chain starts.  ``setup``: of the machine, None for the usual one.
+    """
+    m = (setup or Setup(design)).boot()
+    blocks = m.buddyinfo()[0, "Normal"]
+    steps = [Step("alloc_pages", order) for order in range(below) for _ in range(blocks[order])]
+    for step in steps:
+        do(m, step)
+    steps += [Step("take a struct buddy")] * free_descriptors(m, "kmem_cache_buddy")
+    return (*steps, *[Step("take a struct slab")] * free_descriptors(m, "kmem_cache_slab"))
 
 
 def survey_for(m: Machine, operations: Sequence[str]) -> Survey:
