@@ -170,7 +170,7 @@ class Descriptors(Evacuation):
         Locks in Linux: list_lock of each node.
         """
         released = self._shrink_all()
-        while self.bounded and any([self._migrate_all(self.KC_SLAB), self._migrate_all(self.KC_BUDDY)]):
+        while self.bounded and not self._interrupted and any([self._migrate_all(self.KC_SLAB), self._migrate_all(self.KC_BUDDY)]):
             released += self._shrink_all()
         return released
 
@@ -197,7 +197,7 @@ class Descriptors(Evacuation):
         for si in empty:
             if chain := self._discard(ci, si, 0):
                 self._give_back(chain)
-        if self.bounded and ci in (self.KC_BUDDY, self.KC_SLAB):
+        if self.bounded and not self._interrupted and ci in (self.KC_BUDDY, self.KC_SLAB):
             # from the top of memory down, into the lowest pages: what stays then splits no high-order block that another place would spare
             self._sort_partial(ci, lambda si: w[si + VIRT])
             while any(self._evacuate(ci, si) for si in reversed(self._partial_slabs(ci))):

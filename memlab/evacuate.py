@@ -2,7 +2,9 @@
 
 Used by descriptors.py.  The email does not go into it: a page of descriptors cannot be freed while one of them is live, and the descriptor of
 a free block is live too.  But RAM shows who holds most descriptors, and what is known to be named in few places can move.
-Never grows a cache; ``_migrate`` takes one free page for the one it frees.  Imports slub and below.
+Never grows a cache; ``_migrate`` takes one free page for the one it frees.  Nothing moves while an interrupt is served: what it interrupted may
+be about to use a descriptor that it knows the address of.  (In Linux: allocating and freeing take a lock shared, moving only tries to take it
+alone.)  Imports slub and below.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ class Evacuation(Slub):
         """Move a slab's own descriptor out of its page, if it lies there, to a free one on hand.  Says whether it did."""
         w = self.w
         own = (w[si + SLAB_BUDDY] - self.B) >> 3
-        if own >> self.WS != (w[si + VIRT] - self.B) >> self.PS:
+        if self._interrupted or own >> self.WS != (w[si + VIRT] - self.B) >> self.PS:
             return False
         spare = self._spare(self.KC_BUDDY, si)
         if not spare:

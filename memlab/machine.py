@@ -11,6 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any, Final
 
 from . import image, structs
@@ -360,6 +361,7 @@ class Machine(Users):
             setattr(self, name, self._undoable(getattr(self, name)))
 
     def _undoable(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(call)
         def step(*args: Any, **kwargs: Any) -> Any:
             if self._in_step:
                 return call(*args, **kwargs)

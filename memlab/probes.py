@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import cache, partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
 
 Handler = Callable[..., object]
 WHEN: Final = ("call", "return")
+INTERRUPTS_NEST: Final = (
+    256  # handlers that may be at work at once, each interrupted by the next; more are a handler that recurses for ever
+)
 _NULL: Final[tuple[object, ...]] = (None, 0)  # what a failed allocation returns
+# public functions that are no trace point and call some: what a handler raises in one of those undoes all of the function
+_OF_SEVERAL: Final = ("alloc_pages_bulk", "alloc_pages_desc", "alloc_pages_node_desc", "free_pages_desc", "_kmem_cache_grow")
 
 
 class Listener:
@@ -94,8 +100,8 @@ class Interrupt(Listener):
 
     def due(self, name: str, cache: str, when: str) -> bool:
         """Say whether the handler is to run now; it then counts as run."""
-        if when != self.when or self.at not in (name, f"{name}({cache})"):
-            return False
+        if when != self.when or self.at not in (name, f"{name}({cache})") or self not in self._probes.interrupts:
+            return False  # another point, or a handler that ran just now cancelled it
         self.fired += 1
         if self.fired == self.times:
             self.cancel()
@@ -115,8 +121,8 @@ class Probes:
         self.traces: list[Trace] = []
         self.faults: list[Fault] = []
         self.interrupts: list[Interrupt] = []
-        self._chain: list[str] = []  # the open calls of all contexts
-        self._start: Snapshot | None = None  # RAM before the outermost call, while interrupts are set
+        self._chain: list[str] = []  # the open calls of all contexts, and the interrupts between them
+        self._start: Snapshot | None = None  # RAM before the outermost call, while one runs with interrupts set
         self._raised: BaseException | None = None  # by a handler, on its way out
 
     def fail(self, at: str, nth: int, every: int | None) -> Fault:
@@ -155,8 +161,9 @@ class Probes:
         if not (self.traces or self.faults or self.interrupts):
             for name, points in POINTS.items():
                 for point in points:
-                    self._before[point.attribute] = vars(self.machine).get(point.attribute)
-                    setattr(self.machine, point.attribute, self._wrap(name, point))
+                    self._install(point.attribute, partial(self._probed, name, point))
+            for attribute in _OF_SEVERAL:
+                self._install(attribute, self._of_several)
         listeners.append(who)
 
     def ignore(self, listeners: list[Any], who: object) -> None:
@@ -171,14 +178,21 @@ class Probes:
                 else:
                     setattr(self.machine, attribute, before)
 
+    def _install(self, attribute: str, wrap: Callable[[Callable[..., object]], Callable[..., object]]) -> None:
+        """Wrap a function of the machine; beneath undo, so that a call and what interrupted it are one step."""
+        m = self.machine
+        before = self._before[attribute] = vars(m).get(attribute)
+        bare = getattr(before, "__wrapped__", None)
+        setattr(m, attribute, m._undoable(wrap(bare)) if bare else wrap(getattr(m, attribute)))
+
     # -- at a trace point
 
-    def _wrap(self, name: str, point: Point) -> Callable[..., object]:
-        call = getattr(self.machine, point.attribute)
-        parameters = inspect.signature(call).parameters
-        names, defaults = list(parameters), {p.name: p.default for p in parameters.values() if isinstance(p.default, int)}
+    def _probed(self, name: str, point: Point, call: Callable[..., object]) -> Callable[..., object]:
+        names, defaults = _parameters(getattr(call, "__func__", call))
 
         def probed(*args: Any, **kwargs: Any) -> object:
+            if self.interrupts and self._start is None and not self._chain:
+                return self._as_one(probed, args, kwargs)
             cache = self._cache_name(args[0]) if point.cache else ""
             traces = tuple(self.traces)
             if traces:
@@ -186,35 +200,59 @@ class Probes:
                 for trace in traces:
                     trace.enter(name, cache, given)
             result, failed = point.null, point.may_fail
-            outermost = not self._chain
             self._chain.append(f"{name}({cache})")
             try:
                 if self.interrupts:
-                    self._interrupt(name, cache, "call", outermost, traces)
-                if not any(fault.hit(name) for fault in tuple(self.faults)):
+                    self._interrupt(name, cache, "call", traces)
+                hits = [fault.hit(name) for fault in tuple(self.faults)]  # each counts each call
+                if not any(hits):
                     result = call(*args, **kwargs)
                     failed = point.may_fail and result in _NULL
                 if self.interrupts:
-                    self._interrupt(name, cache, "return", outermost, traces)
-                return result
-            except BaseException as error:
-                if outermost and error is self._raised and self._start is not None:
-                    self.machine.restore(self._start)
+                    self._interrupt(name, cache, "return", traces)
+            except BaseException:
+                result, failed = point.null, point.may_fail
                 raise
             finally:
                 self._chain.pop()
-                if outermost:
-                    self._start = self._raised = None
                 for trace in traces:
                     trace.leave(self._seen(result, point), failed)
+            return result
 
         return probed
 
-    def _interrupt(self, name: str, cache: str, when: str, outermost: bool, traces: tuple[Trace, ...]) -> None:
-        """Run the handlers that are due, each in a context of its own.  What one raises undoes the whole outermost call."""
+    def _of_several(self, call: Callable[..., object]) -> Callable[..., object]:
+        def outer(*args: Any, **kwargs: Any) -> object:
+            if self.interrupts and self._start is None and not self._chain:
+                return self._as_one(call, args, kwargs)
+            return call(*args, **kwargs)
+
+        return outer
+
+    def _as_one(self, call: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
+        """Make an outermost call; when the handler of an interrupt raises in it, put RAM back to before it.
+
+        The handler's error comes out of it even if other handlers caught it: what was interrupted has ended midway.
+        """
+        m, result = self.machine, None
+        start = self._start = m.snapshot()
+        kept = m._nesting, m._overflow, m._freeing
+        try:
+            result = call(*args, **kwargs)
+        except BaseException:
+            if self._raised is None:
+                raise
+        finally:
+            raised, self._start, self._raised = self._raised, None, None
+        if raised is not None:
+            m.restore(start)
+            m._nesting, m._overflow, m._freeing = kept
+            raise raised
+        return result
+
+    def _interrupt(self, name: str, cache: str, when: str, traces: tuple[Trace, ...]) -> None:
+        """Run the handlers that are due, each in a context of its own."""
         m = self.machine
-        if outermost and when == "call":
-            self._start = m.snapshot()
         for interrupt in tuple(self.interrupts):
             if not interrupt.due(name, cache, when):
                 continue
@@ -223,40 +261,55 @@ class Probes:
                 trace.interrupted(when, cpu)
             kept = m._nesting, m._overflow, m._freeing
             m._nesting, m._overflow, m._freeing = 0, False, False
+            self._chain.append(f"-- interrupt at the {when} of {name}({cache})")
+            m._interrupted += 1
             try:
                 self._not_too_deep()
                 with m.on_cpu(cpu):
                     interrupt.handler()
+            except RecursionError:
+                self._raised = self._explained(KernelBug("kernel stack overflow: the handler's calls nest without end"))
+                raise self._raised from None
             except BaseException as error:
-                if self._raised is not error:
-                    self._raised = error
-                    error.add_note(
-                        f"It came from the handler of an interrupt at the {when} of the last call of this chain:\n{self._told()}"
-                    )
-                    error.add_note("RAM is as it was before the outermost of these calls.")
+                if error is not self._raised:
+                    self._raised = self._explained(error)
                 raise
             finally:
+                m._interrupted -= 1
+                self._chain.pop()
                 m._nesting, m._overflow, m._freeing = kept
                 for trace in traces:
                     trace.resumed()
 
     def _not_too_deep(self) -> None:
-        if len(self._chain) > self.machine.frame_limit:
-            raise KernelBug(f"kernel stack overflow: interrupts nested until there were {len(self._chain)} call frames")
+        if (nested := self.machine._interrupted) > INTERRUPTS_NEST:
+            raise KernelBug(f"kernel stack overflow: {nested} interrupts, each come in while the one before was served")
 
-    def _told(self) -> str:
-        """The open calls, outermost first; of a long chain its ends."""
+    def _explained(self, error: BaseException) -> BaseException:
+        """Add to what a handler raised the chain of calls that it came from: of a long one, its ends."""
         lines = [f"  {'  ' * min(i, 20)}{call}" for i, call in enumerate(self._chain)]
-        return "\n".join(lines if len(lines) <= 30 else [*lines[:20], f"    ... {len(lines) - 28} more", *lines[-8:]])
+        if len(lines) > 30:
+            lines[20:-8] = [f"    ... {len(lines) - 28} more"]
+        error.add_note("It came from the last of these, outermost first; RAM is as it was before the first:\n" + "\n".join(lines))
+        return error
 
     def _seen(self, result: object, point: Point) -> object:
         """Return a result as its caller in the kernel sees it: a pfn or an address instead of a word index, None for NULL."""
         m = self.machine
+        if isinstance(result, list):
+            return list(result)  # the caller goes on with its own
         if result == 0 or not isinstance(result, int):
-            return result or None
+            return None if result == 0 else result
         if point.word == "buddy":
             return (m.w[result + PAGE] - m.V) >> 3
         return m.B + 8 * result if point.word == "slab" else result
+
+
+@cache
+def _parameters(function: Callable[..., object]) -> tuple[list[str], dict[str, int]]:
+    """Return the names of a method's parameters, and the defaults that are numbers."""
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    return [p.name for p in parameters], {p.name: p.default for p in parameters if isinstance(p.default, int)}
 
 
 def _from_1(value: int, what: str, means: str) -> int:

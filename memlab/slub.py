@@ -67,6 +67,7 @@ class Slub(CacheTable):
         self.frame_limit = 4096
         self._nesting = 0
         self._overflow = False
+        self._interrupted = 0  # handlers of interrupts at work: what they interrupted is in the midst of a call
         nodes = range(config.nodes)
         super().__init__(config, kernel_bytes, stat_bytes)
         near = config.distance

@@ -3,8 +3,21 @@
 Used by chapters, labs and tests.  Standard library only; imports the core and nothing above it.
 """
 
+from .consumers import CONSUMERS, Consumer, EatBuddies, EatSlabs, KeepLowOrdersEmpty, free_descriptors
 from .radix_freelist import Block, RadixMachine
 from .radix_tree import Use
 from .side_by_side import Pair, SideBySide
 
-__all__ = ["Block", "Pair", "RadixMachine", "SideBySide", "Use"]
+__all__ = [
+    "CONSUMERS",
+    "Block",
+    "Consumer",
+    "EatBuddies",
+    "EatSlabs",
+    "KeepLowOrdersEmpty",
+    "Pair",
+    "RadixMachine",
+    "SideBySide",
+    "Use",
+    "free_descriptors",
+]

@@ -15,18 +15,23 @@ from ..cache_table import COUNTS
 from ..gfp import GFP
 from ..kmem_cache import KmemCache
 from ..machine import Machine
+from ..zone import Zone, ZoneType
+
+_ZONE_FLAG: Final = {ZoneType.NORMAL: 0, ZoneType.DMA: GFP.DMA, ZoneType.DMA32: GFP.DMA32}
 
 
 class Consumer:
     """Takes things when called, and holds them: ``m.interrupt("new_slab", "call", EatSlabs(m))``.
 
     ``m``: the machine.  ``most``: how many it takes each time it is called, None for all there are.  ``held``: addresses or pfns, in order.
-    TypeError or ValueError for a bad ``most``.
+    TypeError or ValueError for a bad argument.
     """
 
     name = ""
 
     def __init__(self, m: Machine, most: int | None = None) -> None:
+        if not isinstance(m, Machine):
+            raise TypeError(f"a consumer works on a Machine, not {m!r}")
         if most is not None and (not isinstance(most, int) or isinstance(most, bool)):
             raise TypeError(f"most is a whole number, or None for all there are, not {most!r}")
         if most is not None and most < 1:
@@ -60,8 +65,7 @@ class _EatDescriptors(Consumer):
 
     def on_hand(self) -> int:
         """Return how many free descriptors there are, on this CPU's freelist and in partial slabs, that alloc would take first."""
-        m = self.m
-        return free_descriptors(m, self.cache)
+        return free_descriptors(self.m, self.cache)
 
     def take(self, n: int) -> list[int]:
         """Take ``n`` descriptors, with GFP_ATOMIC, as in an interrupt."""
@@ -86,27 +90,34 @@ class EatBuddies(_EatDescriptors):
 
 
 class KeepLowOrdersEmpty(Consumer):
-    """Takes the free blocks of each order below ``below``, at their own order, so that no split is needed for it."""
+    """Takes the free lowmem blocks of each order below ``below``, at their own order, so that no split is needed for it."""
 
     name = "keep low orders empty"
 
     def __init__(self, m: Machine, most: int | None = None, below: int = 1) -> None:
         super().__init__(m, most)
-        if not isinstance(below, int) or not 1 <= below <= m.max_order:
+        if not isinstance(below, int) or isinstance(below, bool) or not 1 <= below <= m.max_order:
             raise ValueError(f"below is the lowest order that is left alone, 1 to {m.max_order}, not {below!r}")
         self.below = below
 
     def on_hand(self) -> int:
-        """Return how many blocks are on the lists of the low orders of the node's zones that GFP_KERNEL may take from."""
-        return sum(self._blocks().values())
+        """Return how many blocks are on the low orders' lists of all zones but HIGHMEM."""
+        blocks = self.m.buddyinfo()
+        return sum(sum(blocks[z.node, z.name][: self.below]) for z in self._zones())
 
     def take(self, n: int) -> list[int]:
-        """Take ``n`` blocks, lowest order first."""
-        got: list[int] = []
-        for order, blocks in self._blocks().items():
-            for _ in range(min(blocks, n - len(got))):
-                pfn = self.m.alloc_pages(order, GFP.ATOMIC)
-                got += [] if pfn is None else [pfn]
+        """Take ``n`` blocks, lowest order first, with GFP_ATOMIC: fewer where a watermark stands in the way."""
+        m, got = self.m, list[int]()
+        for order in range(self.below):
+            for z in self._zones():
+                head = z.heads + 2 * order
+                while len(got) < n and m.w[head] != m.B + 8 * head:
+                    first = m.w[head]
+                    pfn = m.alloc_pages(order, GFP.ATOMIC | GFP.THISNODE | _ZONE_FLAG[z.type], z.node)
+                    if pfn is not None:
+                        got.append(pfn)
+                    if m.w[head] == first:  # it came from elsewhere, or not at all
+                        break
         return got
 
     def give_back(self) -> None:
@@ -115,17 +126,15 @@ class KeepLowOrdersEmpty(Consumer):
         for pfn in held:
             self.m.free_pages(pfn)
 
-    def _blocks(self) -> dict[int, int]:
-        free = self.m.buddyinfo()
-        lowmem = [blocks for (_, zone), blocks in free.items() if zone == "Normal"]
-        return {order: sum(blocks[order] for blocks in lowmem) for order in range(self.below)}
+    def _zones(self) -> list[Zone]:
+        return [z for z in self.m.zones if z.type is not ZoneType.HIGHMEM]
 
 
 def descriptor_cache(m: Machine, name: str) -> KmemCache:
     """Return kmem_cache_buddy or kmem_cache_slab, as ``m.caches[name]`` does, but without looking at all others.  ValueError for another name."""
     slots = {"kmem_cache_buddy": m.KC_BUDDY, "kmem_cache_slab": m.KC_SLAB}
     if name not in slots:
-        raise ValueError(f"the caches of descriptors are {' and '.join(slots)}, not {name!r}")
+        raise ValueError(f"there is no cache {name!r} of descriptors; there are {', '.join(slots)}")
     return m._view(slots[name])
 
 

@@ -376,6 +376,7 @@ class Gauge:
         m = self.m
         kept = m._nesting, m._overflow, m._freeing
         m._nesting, m._overflow, m._freeing = 0, False, False
+        m._interrupted += 1
         self._inside = True
         try:
             handler.run(m, self._busy)
@@ -384,4 +385,5 @@ class Gauge:
                 raise
         finally:
             self._inside = False
+            m._interrupted -= 1
             m._nesting, m._overflow, m._freeing = kept
