@@ -25,6 +25,18 @@ class Broken(NamedTuple):
     words: str
     history: History
 
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The names of the rules of check() that broke, without repetition; for another kind, just the kind."""
+        if self.kind != "rule":
+            return (self.kind,)
+        return tuple(dict.fromkeys(line.partition(":")[0] for line in self.words.splitlines() if ":" in line))
+
+    def sentence(self, rule: str = "") -> str:
+        """Return the line that says how ``rule`` broke, or the first line if there is none of that rule."""
+        lines = self.words.splitlines() if self.kind == "rule" else [f"{self.kind}: {self.words}"]
+        return next((line for line in lines if line.startswith(f"{rule}:")), lines[0])
+
     def __str__(self) -> str:
         return f"{self.kind}: {self.words}\n{self.history}"
 

@@ -20,7 +20,7 @@ from ...machine import Machine
 from ...memdesc import MemType
 from ...ram import KernelBug
 from .report import Broken, Deepest, Report
-from .steps import DEFAULT, HANDLERS, OPERATIONS, Gauge, History, Setup, Step, do, survey_for
+from .steps import DEFAULT, HANDLERS, OPERATIONS, Gauge, History, Setup, Step, bounded_call, do, survey_for
 
 _MOST_KEYS: Final = 300_000
 _CHUNK: Final = 32  # states that are expanded between two looks at the clock, or by one message to a worker
@@ -91,7 +91,7 @@ class Expander:
         gauge.reset(step, plan.handlers if len(step.interrupts) < plan.interrupts else ())
         counted = m.w[m.ALLOCATED_FREEING]
         try:
-            result = operation.run(m, step.what)
+            result = bounded_call(m, operation.run, m, step.what)
         except KernelBug as bug:
             if "kernel stack overflow" not in str(bug):
                 return self._bad(step, "bug", f"{type(bug).__name__}: {bug}")

@@ -8,8 +8,10 @@ just another operation.  A handler's own calls are no events: in a search, handl
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any, Final, NamedTuple
 
 from ...gfp import GFP
@@ -22,6 +24,13 @@ from ..consumers import EatBuddies, EatSlabs, descriptor_cache, free_descriptors
 from .survey import Survey
 
 TINY: Final[dict[str, Any]] = {"memory": "8K", "page_size": 256, "max_order": 4}
+
+
+_MOST_LINES: Final = 200_000  # of Python that a call may run on a machine that is not quite Machine; the real one's run a few hundred
+
+
+class RunsAway(Exception):
+    """A call on an allocator with a fault did not end within its budget."""
 
 
 class Step(NamedTuple):
@@ -203,6 +212,30 @@ def survey_for(m: Machine, operations: Sequence[str]) -> Survey:
     return Survey(m, [cache for operation, cache in _CACHES.items() if operation in operations])
 
 
+def bounded_call(m: Machine, call: Callable[..., object], *args: Any) -> object:
+    """Return ``call(*args)``.  RunsAway if ``m`` is no plain Machine, and the call runs more lines of Python than any in order would.
+
+    A damaged list may run in a circle, and it must not hang the search that is to find the damage.
+    """
+    if type(m) is Machine:
+        return call(*args)
+    left = _MOST_LINES
+
+    def watch(_frame: FrameType, _event: str, _arg: object) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise RunsAway("the call does not end")
+        return watch
+
+    before = sys.gettrace()
+    sys.settrace(watch)
+    try:
+        return call(*args)
+    finally:
+        sys.settrace(before)
+
+
 class History(Sequence[Step]):
     """A sequence of steps from a fresh machine, that can be run again: ``print(history)``, ``m = history.run()``, ``t = history.trace()``."""
 
@@ -256,15 +289,15 @@ def code_of(step: Step) -> str:
 def do(m: Machine, step: Step, told: list[str] | None = None) -> object:
     """Do a step, interrupts included, and return what its call returned.  ``told``: a list for words about each interrupt that came.
 
-    What the machine raises, "kernel stack overflow" too, is raised.
+    What the machine raises, "kernel stack overflow" too, is raised; RunsAway if a machine with a fault does not come to an end.
     """
-    schedule = _Schedule(m, step, told)
+    operation, schedule = OPERATIONS[step.operation], _Schedule(m, step, told)
     if not step.interrupts:
-        return OPERATIONS[step.operation].run(m, step.what)
+        return bounded_call(m, operation.run, m, step.what)
     probes = m._probes
     probes.listen(probes.interrupts, schedule)
     try:
-        return OPERATIONS[step.operation].run(m, step.what)
+        return bounded_call(m, operation.run, m, step.what)
     finally:
         probes.ignore(probes.interrupts, schedule)
 
