@@ -47,7 +47,8 @@ class Report:
 
     ``states``: distinct ones.  ``transitions``: operations tried.  ``level``: how many operations long the sequences are that were all tried.
     ``deepest``: (operation, interrupts) -> Deepest.  ``broken``: None, or the first rule that broke.  ``returned``: from how many states everything
-    was freed and shrunk; ``lossy``: from how many of them pages stayed away, at most ``lost`` (``losing``: the sequence).
+    was freed and shrunk; ``lossy``: from how many of them pages stayed away, at most ``lost`` (``losing``: the sequence); ``losses``: how many pages
+    stayed away -> the first sequence found after which that many did, a shortest one.
     ``complete``: every reachable state was tried.  ``stopped``: why not.
     """
 
@@ -61,8 +62,7 @@ class Report:
     broken: Broken | None = None
     returned: int = 0
     lossy: int = 0
-    lost: int = 0
-    losing: History | None = None
+    losses: dict[int, History] = field(default_factory=dict)
     complete: bool = False
     stopped: str = ""
 
@@ -70,6 +70,16 @@ class Report:
     def rate(self) -> float:
         """Transitions a second."""
         return self.transitions / self.seconds if self.seconds else 0.0
+
+    @property
+    def lost(self) -> int:
+        """The most pages that stayed away."""
+        return max(self.losses, default=0)
+
+    @property
+    def losing(self) -> History | None:
+        """A shortest sequence after which that many stayed away, or None if they always came back."""
+        return self.losses.get(self.lost)
 
     def depth(self, operation: str, interrupts: int | None = None) -> int:
         """Return the deepest chain of an operation: with just so many interrupts, or (None) with any number.  0 if it was not tried."""

@@ -311,9 +311,9 @@ class Search:
         r.states += 1
         if edge.lost is not None:
             r.returned += 1
-            r.lossy += edge.lost > 0
-            if edge.lost > r.lost:
-                r.lost, r.losing = edge.lost, self.history(parent, step)
+            if edge.lost > 0:
+                r.lossy += 1
+                r.losses.setdefault(edge.lost, self.history(r.states - 1))
 
 
 def _digest(form: bytes) -> bytes:
