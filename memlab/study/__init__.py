@@ -3,8 +3,9 @@
 Used by chapters, labs and tests.  Standard library only; imports the core and nothing above it.
 """
 
+from .nesting import Nesting, Run
 from .radix_freelist import Block, RadixMachine
 from .radix_tree import Use
 from .side_by_side import Pair, SideBySide
 
-__all__ = ["Block", "Pair", "RadixMachine", "SideBySide", "Use"]
+__all__ = ["Block", "Nesting", "Pair", "RadixMachine", "Run", "SideBySide", "Use"]
