@@ -9,6 +9,7 @@ from .call_chain import call_chain
 from .descriptor import descriptor
 from .free_lists import free_lists
 from .freelist_lab import freelist_lab
+from .nesting_lab import nesting_lab
 from .page_map import page_map
 from .picture import Cell, Picture, panels, stack
 from .radix_trees import radix_trees
@@ -29,6 +30,7 @@ __all__ = [
     "free_lists",
     "freelist_lab",
     "machine_lab",
+    "nesting_lab",
     "page_map",
     "panels",
     "radix_trees",

@@ -10,12 +10,13 @@ from .buddy import BUDDY_LAB, buddy_lab, buddy_machine
 from .freelist import FREELIST_LAB, freelist_lab, freelist_machine
 from .lab import LABS, Lab, Look
 from .machine import MACHINE_LAB, machine_lab, zoned_machine
+from .nesting import NESTING_LAB, nesting_lab, nesting_machine
 from .session import Session, Setup
 from .slab import SLAB_LAB, slab_lab, slab_machine
 from .view import LabView, open_lab
 from .yours import Answer, ask
 
-LABS |= {lab.name: lab for lab in (BUDDY_LAB, BOOTSTRAP_LAB, MACHINE_LAB, SLAB_LAB, FREELIST_LAB)}
+LABS |= {lab.name: lab for lab in (BUDDY_LAB, BOOTSTRAP_LAB, MACHINE_LAB, SLAB_LAB, FREELIST_LAB, NESTING_LAB)}
 
 __all__ = [
     "BOOTSTRAP_LAB",
@@ -23,6 +24,7 @@ __all__ = [
     "FREELIST_LAB",
     "LABS",
     "MACHINE_LAB",
+    "NESTING_LAB",
     "SLAB_LAB",
     "Action",
     "Answer",
@@ -45,6 +47,8 @@ __all__ = [
     "freelist_lab",
     "freelist_machine",
     "machine_lab",
+    "nesting_lab",
+    "nesting_machine",
     "open_lab",
     "slab_lab",
     "slab_machine",

@@ -150,7 +150,27 @@ class CellParam:
         """Return nothing to draw."""
 
 
-Param = IntParam | ChoiceParam | TextParam | CellParam
+@dataclass(frozen=True)
+class DataParam:
+    """Something that a search found, as JSON can hold it.  ``checked(value)`` raises ValueError with a sentence if it is none.  Has no control."""
+
+    name: str
+    label: str
+    checked: Callable[[object], object]
+
+    def check(self, _session: Session, value: object) -> object:
+        """Return the value; Refused if it is none such."""
+        try:
+            self.checked(value)
+        except ValueError as error:
+            raise Refused(f"{self.label} cannot be taken: {error}.") from None
+        return value
+
+    def control(self, _session: Session) -> None:
+        """Return nothing to draw."""
+
+
+Param = IntParam | ChoiceParam | TextParam | CellParam | DataParam
 
 
 @dataclass(frozen=True)
@@ -158,7 +178,7 @@ class Action:
     """``run(session, **params)`` does it and says what it did; ``code(session, **params)`` is Python that does the same to a machine ``m``.
 
     ``enabled(session, cell)`` returns the reason why it cannot be done now, or None; ``cell`` is what is selected, or None.  It must hold for
-    every cell that run and code accept, whatever text that is.  ``code`` is asked before ``run``.
+    every cell that run and code accept, whatever text that is.  ``code`` is asked before ``run``.  ``hidden``: has no button; a search does it.
     """
 
     name: str
@@ -167,6 +187,7 @@ class Action:
     code: Callable[..., str]
     params: tuple[Param, ...] = ()
     enabled: Callable[[Session, str | None], str | None] = lambda _session, _cell: None
+    hidden: bool = False
 
     def checked(self, session: Session, params: Mapping[str, object]) -> dict[str, Any]:
         """Return the parameters, each checked; Refused with a sentence if one is missing, unknown or no good, or the action cannot be done now."""

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from reprlib import repr as short
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from ..figures import Picture
 from ..machine import Machine
-from .action import Action
+from .action import Action, Param
 
 if TYPE_CHECKING:
     from ..recording import Recording
@@ -23,7 +23,23 @@ if TYPE_CHECKING:
 
 # What every lab has besides its own actions.
 VIEW_ACTIONS: Final = frozenset(
-    {"show", "select", "hexadecimal", "code", "state_code", "open", "save_picture", "undo", "redo", "reset", "go", "frame"}
+    {
+        "show",
+        "select",
+        "hexadecimal",
+        "code",
+        "state_code",
+        "open",
+        "save_picture",
+        "undo",
+        "redo",
+        "reset",
+        "go",
+        "frame",
+        "search",
+        "search_on",
+        "stop",
+    }
 )
 LABS: dict[str, Lab] = {}  # by name: all labs of memlab, for state codes; filled by the package's __init__
 
@@ -46,6 +62,22 @@ class Look(NamedTuple):
     began: Mapping[str, int] = MappingProxyType({})
 
 
+class Searching(Iterator[str], Protocol):
+    """A search that goes on: each ``next()`` does a short slice and returns a sentence of progress.  It can be dropped at any time."""
+
+    def found(self) -> tuple[str, str, dict[str, Any]] | None:
+        """Return what was found so far: a sentence, and the lab's action that shows it with its parameters; None if nothing was."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """A button of a lab that begins a search.  ``begin(session, **params)`` returns it; the lab's machine is not touched before it is done."""
+
+    label: str
+    begin: Callable[..., Searching]
+    params: tuple[Param, ...] = ()
+
+
 @dataclass(frozen=True)
 class Lab:
     """``preset(**params)`` boots its machine; ``figure(machine, look)`` draws it; ``details(machine, look)`` tells of the selected cell in (name, words).
@@ -54,6 +86,7 @@ class Lab:
     ``demo``: (action's name, parameters) of a few steps that show what the lab is about, for slides and static pages; a third item names marks
     of the step's recording to show before its end.  ``yours``: names of the functions that a learner may bring;
     ``says(machine, look, name, params)``, asked before an action (or "select") with any parameters at all, what they say to it, in sentences.
+    ``search``: what can be searched for, in slices with a Stop between them.
     """
 
     name: str
@@ -65,6 +98,7 @@ class Lab:
     demo: tuple[tuple[str, dict[str, Any]] | tuple[str, dict[str, Any], tuple[int, ...]], ...]
     yours: tuple[str, ...] = ()
     says: Callable[[Machine, Look, str, Mapping[str, Any]], str] = lambda _machine, _look, _name, _params: ""
+    search: Search | None = None
 
     def __post_init__(self) -> None:
         names = [a.name for a in self.actions]

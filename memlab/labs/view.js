@@ -77,6 +77,17 @@ function render({ model, el }) {
     actions.append(group);
   }
 
+  const searched = model.get("search"); // null, or what can be searched for: a slice is done for each message, so that Stop is heard
+  const progress = make("span", { class: "memlab-progress" });
+  const search = make("div", { role: "toolbar", "aria-label": "Search", class: "memlab-toolbar" });
+  if (searched) {
+    const own = searched.params.map(control);
+    const group = make("span", { class: "memlab-action memlab-with" });
+    group.append(...own.map(({ node }) => node));
+    group.append(button("search", searched.label, () => send("search", Object.fromEntries(own.map(({ name: key, value }) => [key, value()])))));
+    search.append(group, button("stop", "Stop", () => send("stop")), progress);
+  }
+
   const time = slider("Time", (at) => send("go", { position: at }));
   const inside = slider("Inside this step", (at) => send("frame", { frame: at === Number(inside.range.max) ? null : at }));
   inside.node.hidden = true;
@@ -107,7 +118,7 @@ function render({ model, el }) {
   const head = make("div", { class: "memlab-head" }, make("strong", {}, model.get("title")), look);
   const picture = make("div", { class: "memlab-picture-column" }, hint, host, legend);
   const body = make("div", { class: "memlab-body" }, picture, details);
-  const root = make("section", { class: "memlab-lab", "aria-label": model.get("title") }, head, actions, history, states, status, alert, body, code);
+  const root = make("section", { class: "memlab-lab", "aria-label": model.get("title") }, head, actions, ...(searched ? [search] : []), history, states, status, alert, body, code);
 
   // -- the picture
 
@@ -298,6 +309,8 @@ function render({ model, el }) {
       if (status.textContent.startsWith("Waiting")) status.textContent = "";
       return; // another view's doing: the picture follows, but only the view that acted speaks
     }
+    if ("progress" in answer) progress.textContent = answer.progress;
+    if (answer.searching) send("search_on");
     if (answer.file) download(answer.name, answer.file);
     if (answer.alert) {
       reason.textContent = answer.alert;

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from html import escape
@@ -26,12 +27,13 @@ from ..figures import Cell, Picture
 from ..figures.picture import CSS, count
 from . import state
 from .action import Action, Refused
-from .lab import VIEW_ACTIONS, Lab, Look
+from .lab import VIEW_ACTIONS, Lab, Look, Searching
 from .session import Session
 from .thread import on_this_thread
 
 _HERE = Path(__file__).parent
 _LONG: Final = 32 << 10  # characters of an answer from which on it is sent compressed
+_SLICE: Final = 0.15  # seconds that a search goes on before it asks the browser whether it may go on
 _WANTED: Final[dict[str, tuple[str, ...]]] = {  # the parameters of what every lab has
     **dict.fromkeys(("hexadecimal", "code", "state_code"), ("on",)),
     "select": ("cell",),
@@ -63,6 +65,7 @@ class LabView(anywidget.AnyWidget):
     _css = CSS + (_HERE / "view.css").read_text(encoding="utf-8")
     title = traitlets.Unicode().tag(sync=True)
     actions: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
+    search: traitlets.Dict[str, Any] = traitlets.Dict(allow_none=True).tag(sync=True)
 
     def __init__(self, lab: Lab, session: Session, yours: Mapping[str, Callable[..., Any]] | None = None) -> None:
         self.lab, self.session, self.machine = lab, session, session.machine
@@ -70,8 +73,13 @@ class LabView(anywidget.AnyWidget):
         self.look = Look(session.setup.arena, recording=session.recording(), yours=mine, began=session.began)
         self._with_code = self._with_state_code = False
         self._acting = False
+        self._searching: Searching | None = None
         self._forget()
-        super().__init__(title=lab.title, actions=[{"name": a.name, "label": a.label, "params": p} for a, p in self._controls()])
+        super().__init__(
+            title=lab.title,
+            actions=[{"name": a.name, "label": a.label, "params": p} for a, p in self._controls()],
+            search=None if lab.search is None else {"label": lab.search.label, "params": self._search_controls()},
+        )
         session.subscribe(self._changed)
         self.on_msg(on_this_thread(self._receive))
 
@@ -133,12 +141,17 @@ class LabView(anywidget.AnyWidget):
             }
         finally:
             self._acting = False
-        self._answer(sequence=sequence, **answer)
+        if "progress" in answer and answer["searching"]:
+            self.send({"sequence": sequence, **answer})  # nothing else is new, many times a second
+        else:
+            self._answer(sequence=sequence, **answer)
 
     def _do(self, name: str, params: dict[str, object]) -> dict[str, object]:
         """Do what a message asks; returns what to answer: the sentence to say, "" for none, and perhaps more.  Refused with a sentence."""
         if name not in VIEW_ACTIONS:
             return {"status": self._run(name, params)}
+        if name == "search":
+            return self._begin_search(params)
         wanted = _WANTED.get(name, ())
         if params.keys() != set(wanted):
             raise Refused(f"{name} takes {' and '.join(wanted) or 'no parameters'}, not {short(sorted(map(str, params)))}.")
@@ -155,10 +168,15 @@ class LabView(anywidget.AnyWidget):
             words = self.session.go(value)
             self.look = self.look._replace(frame=None)
             return {"status": words}
+        if name == "search_on":
+            return self._search_on()
+        if name == "stop":
+            return self._end_search("Stopped. ")
         if name == "frame":
             self._show_frame(value)
         elif name == "show":
             self._forget()
+            return {"status": "", **({"searching": True} if self._searching else {})}
         elif name == "hexadecimal":
             self.look = self.look._replace(hexadecimal=bool(value))
         elif name == "code":
@@ -170,10 +188,9 @@ class LabView(anywidget.AnyWidget):
         return {"status": ""}
 
     def _run(self, name: str, params: dict[str, object]) -> str:
-        try:
-            action = self.lab.action(name)
-        except KeyError:
-            raise Refused(f"This lab has no action {short(name)}; it has {', '.join(a.name for a in self.lab.actions)}.") from None
+        action = next((a for a in self.lab.actions if a.name == name and not a.hidden), None)
+        if action is None:
+            raise Refused(f"This lab has no action {short(name)}; it has {', '.join(a.name for a in self.lab.actions if not a.hidden)}.")
         if "cell" in params:
             raise Refused("The selected cell is chosen in the picture; a message cannot name another.")
         if any(p.name == "cell" for p in action.params):
@@ -186,6 +203,53 @@ class LabView(anywidget.AnyWidget):
         if not said and done.cell is not None and self.look.yours:
             said = self.lab.says(self.machine, self.look, "select", {})
         return f"{done.sentence} {said}".strip()
+
+    # -- a search: the browser asks for each slice, so that whatever else it says, Stop too, is heard between two
+
+    def _begin_search(self, params: dict[str, object]) -> dict[str, object]:
+        search = self.lab.search
+        if search is None:
+            raise Refused("This lab has nothing to search for.")
+        if self._searching is not None:
+            raise Refused("A search is going on; Stop ends it.")
+        unknown = params.keys() - {p.name for p in search.params}
+        if unknown:
+            raise Refused(f"{search.label} has no parameter {short(min(unknown))}.")
+        values = {p.name: p.check(self.session, params.get(p.name)) for p in search.params}
+        self._searching = search.begin(self.session, **values)
+        return {"status": "Searching; Stop ends it and shows what was found.", "searching": True}
+
+    def _search_on(self) -> dict[str, object]:
+        if self._searching is None:
+            return {"searching": False}
+        end, words = time.monotonic() + _SLICE, ""
+        try:
+            while time.monotonic() < end:
+                words = next(self._searching)
+        except StopIteration:
+            return self._end_search("Done. ")
+        except KeyboardInterrupt:
+            return self._end_search("Interrupted. ")
+        except BaseException:
+            self._searching = None
+            raise
+        return {"progress": words, "searching": True}
+
+    def _end_search(self, how: str) -> dict[str, object]:
+        """Do the action that shows what was found."""
+        searching, self._searching = self._searching, None
+        if searching is None:
+            raise Refused("No search is going on.")
+        found = searching.found()
+        if found is None:
+            return {"status": f"{how}Nothing was found yet.", "progress": "", "searching": False}
+        sentence, name, params = found
+        done = self.session.run(self.lab.action(name), **params)
+        self.look = self.look._replace(cell=done.cell, frame=None)
+        return {"status": f"{how}{sentence} {done.sentence}", "progress": "", "searching": False}
+
+    def _search_controls(self) -> list[dict[str, Any]]:
+        return [c for p in self.lab.search.params if (c := p.control(self.session))] if self.lab.search else []
 
     def _select(self, cell: object) -> str:
         found = next((c for c in self._cells or self.picture().cells if c.id == cell), None)  # (): nothing was sent yet
@@ -290,14 +354,18 @@ class LabView(anywidget.AnyWidget):
         return [k, len(recording), recording.marks[k] if k is not None else "The end of the step."]
 
     def _controls(self) -> list[tuple[Action, list[dict[str, Any]]]]:
-        return [(a, [c for p in a.params if (c := p.control(self.session))]) for a in self.lab.actions]
+        return [(a, [c for p in a.params if (c := p.control(self.session))]) for a in self.lab.actions if not a.hidden]
 
     def _reasons(self) -> dict[str, str]:
         """Return {name: why it cannot be done now} of all actions for which that is so."""
         s = self.session
-        reasons = {a.name: a.reason(s, self.look.cell) for a in self.lab.actions}
+        reasons = {a.name: a.reason(s, self.look.cell) for a in self.lab.actions if not a.hidden}
         reasons["undo"] = reasons["reset"] = None if s.position else "There is nothing to undo."
         reasons["redo"] = None if s.position < len(s.steps) else "There is nothing to redo."
+        if self.lab.search is not None:
+            going_on = self._searching is not None
+            reasons["search"] = "A search is going on; Stop ends it." if going_on else None
+            reasons["stop"] = None if going_on else "No search is going on."
         return {name: reason for name, reason in reasons.items() if reason}
 
     def _state_code_or_reason(self) -> list[str]:

@@ -4,6 +4,7 @@ Used by chapters, labs and tests.  Standard library only; imports the core and n
 """
 
 from .consumers import CONSUMERS, Consumer, EatBuddies, EatSlabs, KeepLowOrdersEmpty, free_descriptors
+from .nesting import Nesting, Run
 from .radix_freelist import Block, RadixMachine
 from .radix_tree import Use
 from .side_by_side import Pair, SideBySide
@@ -15,8 +16,10 @@ __all__ = [
     "EatBuddies",
     "EatSlabs",
     "KeepLowOrdersEmpty",
+    "Nesting",
     "Pair",
     "RadixMachine",
+    "Run",
     "SideBySide",
     "Use",
     "free_descriptors",

@@ -1,7 +1,7 @@
 """Two page allocators side by side: each request goes to linked lists of descriptors and to radix trees, on machines of equal size.
 
 Used by the Free-list lab and by hand: ``m = SideBySide(); n = m.alloc_pages(0); m.free_pages(n)``.  ``m.linked`` is a Machine, ``m.radix`` a
-RadixMachine; both can be looked at and used as such.  Imports the core and radix_freelist.
+RadixMachine; both can be looked at and used as such.  Imports the core, both and radix_freelist.
 
 The two seldom choose the same page.  So a caller holds *blocks by number*, each a page of one machine and a page of the other.  Which numbers
 are held is the caller's knowledge, not an allocator's: it is kept here, and goes with every snapshot.
@@ -16,9 +16,10 @@ from typing import Any, NamedTuple, cast
 from ..gfp import GFP
 from ..machine import Machine, Stats
 from ..memdesc import MemType
-from ..ram import KernelBug, Snapshot
+from ..ram import KernelBug
 from ..recording import Recording
 from ..structs import buddy
+from .both import Both
 from .radix_freelist import RadixMachine
 from .radix_tree import Use
 
@@ -28,25 +29,6 @@ class Pair(NamedTuple):
 
     linked: int | None
     radix: int | None
-
-
-class Snapshots(Snapshot):
-    """A copy of both machines' RAM, and of which blocks are held."""
-
-    __slots__ = ("held", "linked", "radix")
-
-    def __init__(self, linked: Snapshot, radix: Snapshot, held: dict[int, Pair]) -> None:
-        (k1, m1, p1, _), (k2, m2, p2, _) = linked.parts(), radix.parts()
-        super().__init__(k1 + k2, m1 + m2, p1 | {_OTHER + pfn: data for pfn, data in p2.items()}, 0)
-        self.linked, self.radix, self.held = linked, radix, held
-
-    def key(self) -> tuple[bytes, bytes, dict[int, bytes]]:
-        """Return what is compared, as a Snapshot of one machine does."""
-        (k1, m1, p1), (k2, m2, p2) = self.linked.key(), self.radix.key()
-        return k1 + k2 + repr(sorted(self.held.items())).encode(), m1 + m2, p1 | {_OTHER + pfn: data for pfn, data in p2.items()}
-
-
-_OTHER = 1 << 40  # what is added to the pfns of the second machine, to tell them from those of the first
 
 
 class SideBySide:
@@ -107,17 +89,17 @@ class SideBySide:
         self.linked.check()
         self.radix.check()
 
-    def snapshot(self) -> Snapshots:
+    def snapshot(self) -> Both:
         """Return a copy of all RAM that ``restore`` takes and that can be compared with ``==``."""
-        return Snapshots(self.linked.snapshot(), self.radix.snapshot(), dict(self._held))
+        return Both(self.linked.snapshot(), self.radix.snapshot(), sorted(self._held.items()))
 
-    def restore(self, snapshot: Snapshots) -> None:
+    def restore(self, snapshot: Both) -> None:
         """Make RAM what it was when the snapshot was taken.  TypeError or ValueError if it is of something else."""
-        if not isinstance(snapshot, Snapshots):
+        if not isinstance(snapshot, Both):
             raise TypeError(f"restore takes what snapshot() returned, not {snapshot!r}")
-        self.linked.restore(snapshot.linked)
-        self.radix.restore(snapshot.radix)
-        self._held = dict(snapshot.held)
+        self.linked.restore(snapshot.one)
+        self.radix.restore(snapshot.other)
+        self._held = dict(snapshot.beside)
 
     @contextmanager
     def record(self, within: bool = False) -> Iterator[Recordings]:

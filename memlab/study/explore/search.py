@@ -247,8 +247,11 @@ class Search:
         self.report.seconds = before + time.monotonic() - begin
         return self.report
 
-    def slices(self, processes: int = 1, states: int | None = None) -> Iterator[Report]:
-        """Search on in short slices: yields the Report after each, and can be dropped at any of them."""
+    def slices(self, processes: int = 1, states: int | None = None, every: int | None = None) -> Iterator[Report]:
+        """Search on in short slices: yields the Report after each, and can be dropped at any of them.
+
+        ``every``: also after so many transitions, in the midst of a state's; a search that was dropped there tries that state's again.
+        """
         r = self.report
         r.stopped = ""
         for parent, edges in self._expanded(processes):
@@ -258,6 +261,8 @@ class Search:
                     r.stopped = "" if r.broken else f"at {r.states:,} states"
                     yield r
                     return
+                if every and r.transitions % every == 0:
+                    yield r
             self._images.pop(parent, None)
             self._next = parent + 1
             if self._next == self._level_end:

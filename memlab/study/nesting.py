@@ -1,0 +1,529 @@
+"""Nesting: the same call on two machines side by side, one of either design, with interrupts that come where they are told to.
+
+Used by the Nesting lab and by hand: ``m = Nesting(); m.start("no free struct buddy"); m.run("alloc_pages(0)")``.  ``m.written`` and ``m.bounded`` are
+Machines; both can be looked at and used as such.  ``m.runs`` has the trace of the last call on each.  Imports the core, both, consumers and explore.
+
+What is planned, what the last call did and what calls gave is the user's knowledge, not an allocator's: it is kept here, and goes with every snapshot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final, NamedTuple, cast
+
+from ..machine import Machine, Stats
+from ..ram import KernelBug, Snapshot
+from ..trace import POINTS, Call, Trace
+from .both import Both
+from .consumers import EatBuddies, EatSlabs, KeepLowOrdersEmpty, free_descriptors
+from .explore import HANDLERS, OPERATIONS, TINY, Step
+from .explore.steps import code_of, do
+
+DESIGNS: Final = ("as-written", "bounded")
+MOST_INTERRUPTS: Final = 3
+LOW_ORDERS: Final = 2  # orders below this one are emptied
+_BUDDY: Final = "kmem_cache_buddy"
+_SLAB: Final = "kmem_cache_slab"
+_CHURN: Final = 150  # slabs that are built and given back
+_PIN: Final = 40  # of so many slabs one stays, so that the pages of struct slabs stay as well
+_SHAPES: Final[dict[str, dict[str, Any]]] = {"1M": {"memory": "1M"}, "tiny": dict(TINY)}
+TINY_START: Final = "fresh, 32 pages of 256 bytes"
+CALLS: Final = {
+    **{f"alloc_pages({order})": Step("alloc_pages", order) for order in range(4)},
+    "get_free_page()": Step("get_free_page"),
+    "kmalloc(64)": Step("kmalloc"),
+    "folio_alloc(0)": Step("folio_alloc"),
+    f"kmem_cache_alloc({_BUDDY})": Step("take a struct buddy"),
+    f"kmem_cache_alloc({_SLAB})": Step("take a struct slab"),
+    "shrink()": Step("shrink"),
+}
+_FREES: Final = {
+    "alloc_pages": "free_pages",
+    "kmalloc": "kfree",
+    "folio_alloc": "folio_put",
+    "take a struct buddy": "give back a struct buddy",
+    "take a struct slab": "give back a struct slab",
+}
+# what the recursion goes through, in its own order: where an interrupt may come
+AT: Final = (
+    "alloc_pages",
+    f"kmem_cache_alloc_bulk({_BUDDY})",
+    *(f"{name}({_BUDDY})" for name in ("___slab_alloc", "new_slab", "alloc_slab_page")),
+    f"kmem_cache_alloc({_SLAB})",
+    *(f"{name}({_SLAB})" for name in ("___slab_alloc", "new_slab", "alloc_slab_page")),
+    "__alloc_slab",
+)
+
+
+def _eat(meal: str, m: Machine) -> None:
+    HANDLERS[meal].run(m, -1)
+
+
+_MEALS: Final[dict[str, Callable[[Machine], object]]] = {
+    **{name: partial(_eat, name) for name in HANDLERS},
+    "empty the low orders": lambda m: KeepLowOrdersEmpty(m, below=LOW_ORDERS)(),
+}
+MEALS: Final = tuple(_MEALS)
+
+
+class Planned(NamedTuple):
+    """An interrupt that is to come: at the ``nth`` "call" or "return" (``when``) of ``at`` in the task; what it does, a name in MEALS."""
+
+    at: str
+    when: str
+    nth: int
+    meal: str
+
+    def __str__(self) -> str:
+        return f"at {self.when} {self.nth} of {self.at}: {self.meal}"
+
+
+class AtHand(NamedTuple):
+    """What can be had without growing or splitting: free struct buddys, free struct slabs, free blocks of the low orders."""
+
+    buddies: int
+    slabs: int
+    blocks: int
+
+
+class Watched(Trace):
+    """A trace that also keeps what was at hand at each call and return: ``hands[k]`` at moment k."""
+
+    def __init__(self, m: Machine) -> None:
+        super().__init__(m._probes)
+        self.hands: list[AtHand] = []
+
+    def enter(self, name: str, cache: str, given: dict[str, int | None]) -> None:
+        """Note that a call begins."""
+        super().enter(name, cache, given)
+        self.hands.append(at_hand(self._probes.machine))
+
+    def leave(self, result: object, failed: bool) -> None:
+        """Note that a call returns."""
+        super().leave(result, failed)
+        self.hands.append(at_hand(self._probes.machine))
+
+    @property
+    def depth(self) -> int:
+        """Frames of the task at its deepest."""
+        return max((call.depth for call in self.calls if not call.context), default=0)
+
+
+class Run(NamedTuple):
+    """What a call did on one machine: ``call`` as C, ``outcome`` in words, its trace, and in words what was done before it since the start."""
+
+    call: str
+    outcome: str
+    trace: Watched
+    before: tuple[str, ...] = ()
+
+
+class _State(NamedTuple):
+    """What goes with a snapshot besides RAM.  ``got``: for each call that gave something its operation, and what it gave on either machine."""
+
+    shape: str = "1M"
+    start: str = "fresh"
+    planned: tuple[Planned, ...] = ()
+    runs: tuple[Run, Run] | None = None
+    got: tuple[tuple[str, int | None, int | None], ...] = ()
+    frame_bytes: int = 160
+
+
+class Nesting:
+    """Two machines of 1 MiB, or of 32 pages of 256 bytes after some starts, that get the same calls."""
+
+    def __init__(self) -> None:
+        self._machines: dict[str, tuple[Machine, Machine]] = {}
+        self._starts: dict[str, tuple[Any, Any]] = {}
+        self._state = _State()
+        self._choose("1M")
+
+    # -- what is done
+
+    def start(self, state: str) -> None:
+        """Put both machines into a state to start from: a name in STARTS.  ValueError if there is none such."""
+        _known(state, STARTS, "start")
+        self._choose("tiny" if state == TINY_START else "1M")
+        if state not in self._starts:
+            for m in self._fresh():
+                STARTS[state](m)
+            self._starts[state] = self.written.snapshot(), self.bounded.snapshot()
+        for m, snapshot in zip(self.machines, self._starts[state], strict=True):
+            m.restore(snapshot)
+        self._state = self._state._replace(start=state, runs=None, got=())
+
+    def interrupt(self, at: str, when: str, nth: int, meal: str) -> None:
+        """Plan an interrupt for the calls to come: at the ``nth`` "call" or "return" of ``at`` that the task comes by.
+
+        ``at``: a trace point, or one with its cache, such as "new_slab(kmem_cache_buddy)".  ``meal``: what it takes, a name in MEALS.
+        ValueError or TypeError for a bad argument, and ValueError when three are planned already.
+        """
+        name, _, rest = at.partition("(")
+        if name not in POINTS or (rest and not (POINTS[name][0].cache and rest.endswith(")"))):
+            raise ValueError(f"there is no trace point {at!r}; there are {', '.join(POINTS)}")
+        _known(when, ("call", "return"), "when")
+        _known(meal, MEALS, "meal")
+        if not isinstance(nth, int) or isinstance(nth, bool):
+            raise TypeError(f"nth is a whole number, not {nth!r}")
+        if nth < 1:
+            raise ValueError(f"nth is 1 for the first {when} of {at}, 2 for the second, and so on; not {nth}")
+        if len(self.planned) == MOST_INTERRUPTS:
+            raise ValueError(f"{MOST_INTERRUPTS} interrupts are planned already; no_interrupts() forgets them")
+        self._state = self._state._replace(planned=(*self.planned, Planned(at, when, nth, meal)))
+
+    def no_interrupts(self) -> None:
+        """Plan no interrupts any more."""
+        self._state = self._state._replace(planned=())
+
+    def run(self, call: str) -> None:
+        """Do a call, a name in CALLS, on both machines, with the interrupts that are planned.  ValueError if there is none such."""
+        step = CALLS[_known(call, CALLS, "call")]
+        operation = OPERATIONS[step.operation]
+        runs, gave = self._both([(call, lambda m: operation.run(m, step.what))] * 2)
+        got = self._state.got
+        if step.operation in _FREES or step.operation == "get_free_page":
+            got = (*got, (step.operation, *gave)) if gave != (None, None) else got
+        self._state = self._state._replace(runs=runs, got=got)
+
+    def free(self) -> None:
+        """Free what the last call gave that gave something, on both machines, with the interrupts that are planned.  ValueError if there is nothing."""
+        if not self._state.got:
+            raise ValueError("no call gave anything that was not freed since the start")
+        *got, (operation, *gave) = self._state.got
+        calls = [_freeing(operation, result) for result in gave]
+        runs, _ = self._both(calls)
+        self._state = self._state._replace(runs=runs, got=tuple(got))
+
+    def follow(self, written: Sequence[Sequence[Any]], bounded: Sequence[Sequence[Any]]) -> None:
+        """Follow a sequence of steps on either machine from the fresh tiny one, as the search of explore does, and keep the trace of the last.
+
+        A step is (operation, what it works on, ((event, handler), ...)), in words of explore's OPERATIONS and HANDLERS.
+        ValueError for another; KernelBug if one cannot be done.
+        """
+        told = [[step_of(step) for step in steps] for steps in (written, bounded)]
+        if not all(told):
+            raise ValueError("a sequence to follow has at least one step")
+        self._choose("tiny")
+        runs = [_followed(m, steps) for m, steps in zip(self._fresh(), told, strict=True)]
+        self._state = self._state._replace(start=TINY_START, planned=(), runs=(runs[0], runs[1]), got=())
+
+    # -- what is to be seen
+
+    @property
+    def machines(self) -> tuple[Machine, Machine]:
+        """The machine as written, and the bounded one."""
+        return self.written, self.bounded
+
+    @property
+    def begun_from(self) -> str:
+        """The start that both machines had, a name in STARTS."""
+        return self._state.start
+
+    @property
+    def planned(self) -> tuple[Planned, ...]:
+        """The interrupts that are to come in each call."""
+        return self._state.planned
+
+    @property
+    def runs(self) -> tuple[Run, Run] | None:
+        """What the last call did on either machine; None before the first."""
+        return self._state.runs
+
+    @property
+    def can_free(self) -> bool:
+        """Whether some call gave something that was not freed."""
+        return bool(self._state.got)
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of stack that a frame is taken to need: an assumption, which can be set."""
+        return self._state.frame_bytes
+
+    @frame_bytes.setter
+    def frame_bytes(self, value: int) -> None:
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 16 << 10:
+            raise ValueError(f"frame_bytes is a whole number from 1 to 16384, not {value!r}")
+        self._state = self._state._replace(frame_bytes=value)
+
+    @property
+    def stats(self) -> Stats:
+        """The counters of both machines, as they are now: written_... and bounded_..."""
+        sides = {"written": self.written.stats, "bounded": self.bounded.stats}
+        return Stats({f"{side}_{name}": n for side, stats in sides.items() for name, n in stats.items()})
+
+    def check(self) -> None:
+        """Raise Corruption if either machine's RAM is not in order."""
+        self.written.check()
+        self.bounded.check()
+
+    def snapshot(self) -> Both:
+        """Return a copy of all RAM that ``restore`` takes and that can be compared with ``==``."""
+        return Both(_Packed(self.written.snapshot()), _Packed(self.bounded.snapshot()), self._state)
+
+    def restore(self, snapshot: Both) -> None:
+        """Make RAM what it was when the snapshot was taken.  TypeError or ValueError if it is of something else."""
+        if not isinstance(snapshot, Both) or not isinstance(snapshot.beside, _State):
+            raise TypeError(f"restore takes what snapshot() returned, not {snapshot!r}")
+        self._choose(snapshot.beside.shape)
+        for m, packed in zip(self.machines, (snapshot.one, snapshot.other), strict=True):
+            m.restore(cast("_Packed", packed).unpacked())
+        self._state = snapshot.beside
+
+    def __repr__(self) -> str:
+        return f"<Nesting: started {self.begun_from!r}, {len(self.planned)} interrupts planned>"
+
+    # -- the work behind it
+
+    def _choose(self, shape: str) -> None:
+        """Have the machines of a shape be those that are worked on."""
+        if shape not in self._machines:
+            first, second = (Machine(**_SHAPES[shape], watermarks=None, design=design) for design in DESIGNS)
+            self._machines[shape] = first, second
+            self._starts[shape] = first.snapshot(), second.snapshot()
+        self.written, self.bounded = self._machines[shape]
+        self.nr_pages, self.page_size = self.written.nr_pages, self.written.page_size
+        self._state = self._state._replace(shape=shape)
+
+    def _fresh(self) -> tuple[Machine, Machine]:
+        for m, snapshot in zip(self.machines, self._starts[self._state.shape], strict=True):
+            m.restore(snapshot)
+        return self.machines
+
+    def _both(self, calls: list[tuple[str, Callable[[Machine], Any]]]) -> tuple[tuple[Run, Run], tuple[Any, Any]]:
+        runs, gave = [], []
+        for m, (call, work) in zip(self.machines, calls, strict=True):
+            with _interrupted(m, self.planned):
+                run, result = _traced(m, call, work)
+            runs.append(run)
+            gave.append(result)
+        return (runs[0], runs[1]), (gave[0], gave[1])
+
+
+class _Packed(Snapshot):
+    """A copy of one machine's RAM in few bytes: without what free pages hold, which nobody reads, and the rest compressed.
+
+    A long chain uses hundreds of pages for next to nothing, and a lab keeps hundreds of snapshots.
+    """
+
+    __slots__ = ("_data", "_digest", "_pfns")
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        kernel, mem_map, _, stat_bytes = snapshot.parts()
+        super().__init__(kernel, mem_map, {}, stat_bytes)
+        self.config, self.ctors = snapshot.config, snapshot.ctors
+        used = snapshot.key()[2]
+        self._pfns = sorted(used)
+        raw = b"".join(used[pfn] for pfn in self._pfns)
+        self._data, self._digest = zlib.compress(raw, 1), hashlib.blake2b(repr(self._pfns).encode() + raw).digest()
+
+    def parts(self) -> tuple[bytes, bytes, dict[int, bytes], int]:
+        """Return what it needs room for: all that is compressed counts with the kernel area."""
+        kernel, mem_map, _, stat_bytes = super().parts()
+        return kernel + self._data, mem_map, {}, stat_bytes
+
+    def key(self) -> tuple[bytes, bytes, dict[int, bytes]]:
+        """Return what is compared; a digest stands for the pages."""
+        return *super().key()[:2], {0: self._digest}
+
+    def unpacked(self) -> Snapshot:
+        """Return the snapshot as a machine takes it."""
+        kernel, mem_map, _, stat_bytes = super().parts()
+        raw = zlib.decompress(self._data)
+        size = len(raw) // max(len(self._pfns), 1)
+        snapshot = Snapshot(kernel, mem_map, {pfn: raw[i * size : (i + 1) * size] for i, pfn in enumerate(self._pfns)}, stat_bytes)
+        snapshot.config, snapshot.ctors = self.config, self.ctors
+        return snapshot
+
+
+def at_hand(m: Machine) -> AtHand:
+    """Return what can be had on a machine now without growing a cache or splitting a larger block."""
+    blocks = m.buddyinfo()[0, "Normal"]
+    return AtHand(free_descriptors(m, _BUDDY), free_descriptors(m, _SLAB), sum(blocks[:LOW_ORDERS]))
+
+
+def step_of(told: object) -> Step:
+    """Return a step of explore's from what JSON can hold.  ValueError with a sentence for anything else."""
+    match told:
+        case [str(operation), int(what), [*interrupts]] if (
+            operation in OPERATIONS and 0 <= what < 1 << 64 and len(interrupts) <= MOST_INTERRUPTS
+        ):
+            return Step(operation, int(what), tuple(map(_event_of, interrupts)))
+    raise ValueError(f"a step is an operation ({', '.join(OPERATIONS)}), what it works on, and its interrupts")
+
+
+def _event_of(told: object) -> tuple[int, str]:
+    match told:
+        case [int(event), str(handler)] if handler in HANDLERS and 0 < event < 1 << 20:
+            return int(event), handler
+    raise ValueError(f"an interrupt of a step is an event from 1 on, and one of {', '.join(HANDLERS)}")
+
+
+# -- starts
+
+
+def _low_orders_empty(m: Machine) -> None:
+    KeepLowOrdersEmpty(m, below=LOW_ORDERS)()
+
+
+def _no_buddy(m: Machine) -> None:
+    _low_orders_empty(m)
+    EatBuddies(m)()
+
+
+def _one_slab(m: Machine) -> None:
+    _no_buddy(m)
+    n = free_descriptors(m, _SLAB)
+    if n > 1:
+        EatSlabs(m, n - 1)()
+
+
+def _nothing(m: Machine) -> None:
+    _no_buddy(m)
+    EatSlabs(m)()
+
+
+def _churned(m: Machine) -> None:
+    cache = m.caches["kmalloc-32"]
+    slabs: list[list[int]] = []
+    while len(slabs) < _CHURN and (objects := cache.alloc_bulk(m.page_size // 32)) is not None:
+        slabs.append(objects)
+    for i, objects in enumerate(slabs, 1):
+        cache.free_bulk(objects[:-1] if i % _PIN == 0 else objects)
+    cache.shrink()
+    _no_buddy(m)
+
+
+STARTS: Final[dict[str, Callable[[Machine], None]]] = {
+    "fresh": lambda _m: None,
+    "low orders empty": _low_orders_empty,
+    "no free struct buddy": _no_buddy,
+    "no free struct buddy, one struct slab": _one_slab,
+    "no free descriptor": _nothing,
+    "slab churn: many struct slabs": _churned,
+    TINY_START: lambda _m: None,
+}
+
+
+# -- calls
+
+
+def _traced(m: Machine, call: str, work: Callable[[Machine], Any], before: tuple[str, ...] = ()) -> tuple[Run, Any]:
+    """Do a call; return what it did, and its result."""
+    trace, result, overflow = Watched(m), None, False
+    with trace:
+        try:
+            result = work(m)
+        except KernelBug as bug:
+            if not _is_overflow(bug):
+                raise
+            overflow = True
+    first = trace.calls[0] if trace.calls else None
+    return Run(call, "kernel stack overflow" if overflow else _outcome(first, result), trace, before), result
+
+
+def _freeing(operation: str, result: int | None) -> tuple[str, Callable[[Machine], object]]:
+    """Return the call that frees what an operation gave, in words and to be done."""
+    if result is None:
+        return "nothing to free", lambda _m: None
+    if operation == "get_free_page":
+        return f"free_page({result:#x})", lambda m: m.free_page(result)
+    step = Step(_FREES[operation], result)
+    return _as_c(step), lambda m: do(m, step)
+
+
+def _outcome(call: Call | None, result: object) -> str:
+    if call is not None and call.failed:
+        return "NULL"
+    match result:
+        case int() if result > 1 << 32:
+            return f"{result:#x}"
+        case int():
+            return f"page {result}"
+        case (first, second):
+            return f"pages {first} and {second}"
+    return "done"
+
+
+def _followed(m: Machine, steps: list[Step]) -> Run:
+    before = []
+    for step in steps[:-1]:
+        told: list[str] = []
+        try:
+            do(m, step, told)
+        except KernelBug as bug:
+            if not _is_overflow(bug):
+                raise
+        before += [_as_c(step), *told]
+    return _traced(m, _as_c(steps[-1]), lambda m: do(m, steps[-1]), tuple(before))[0]
+
+
+def _as_c(step: Step) -> str:
+    """Return a step as a call in C: "kmem_cache_alloc(kmem_cache_slab)"."""
+    for call, same in CALLS.items():
+        if step[:2] == same[:2]:
+            return call
+    cache, _, rest = code_of(step).removeprefix("m.").partition('"].')
+    name = cache.removeprefix('caches["')
+    return f"kmem_cache_{rest.replace('(', f'({name}, ').replace(', )', ')')}" if rest else cache
+
+
+def _is_overflow(bug: KernelBug) -> bool:
+    return "kernel stack overflow" in str(bug)
+
+
+@contextmanager
+def _interrupted(m: Machine, planned: Sequence[Planned]) -> Iterator[None]:
+    """Have the planned interrupts come in a with block."""
+    if not planned:
+        yield
+        return
+    probes, plan = m._probes, _Plan(m, planned)
+    probes.listen(probes.interrupts, plan)
+    try:
+        yield
+    finally:
+        probes.ignore(probes.interrupts, plan)
+
+
+class _Plan:
+    """Stands for all planned interrupts among a machine's probes.  Calls of handlers are not counted: handlers are not interrupted in turn."""
+
+    cpu: int | None = None
+
+    def __init__(self, m: Machine, planned: Sequence[Planned]) -> None:
+        self._m, self._planned = m, planned
+        self._seen: dict[tuple[str, str], int] = {}
+        self._due: list[Planned] = []
+        self._inside = False
+
+    def due(self, name: str, cache: str, when: str) -> bool:
+        """Say whether one of them is to come now."""
+        if self._inside:
+            return False
+        self._due = []
+        for at in {plan.at for plan in self._planned} & {name, f"{name}({cache})"}:
+            n = self._seen[at, when] = self._seen.get((at, when), 0) + 1
+            self._due += [plan for plan in self._planned if plan[:3] == (at, when, n)]
+        return bool(self._due)
+
+    def handler(self) -> None:
+        """Do what those that are due do."""
+        due, self._inside = self._due, True
+        try:
+            for plan in due:
+                _MEALS[plan.meal](self._m)
+        except KernelBug as bug:
+            if not _is_overflow(bug):  # it got nothing, as a handler may
+                raise
+        finally:
+            self._inside = False
+
+
+def _known(name: object, among: Any, what: str) -> str:
+    if not isinstance(name, str) or name not in among:
+        raise ValueError(f"there is no {what} {name!r}; there are {', '.join(map(repr, among))}")
+    return name
