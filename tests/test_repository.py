@@ -20,6 +20,7 @@ TOP_LEVEL = {
     ".gitattributes",
     ".gitignore",
     "CONTRIBUTING.md",
+    "FINDINGS.md",
     "LICENSE",
     "Makefile",
     "README.md",

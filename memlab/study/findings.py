@@ -15,6 +15,7 @@ from .consumers import EatBuddies, EatSlabs, KeepLowOrdersEmpty, free_descriptor
 from .explore import EVERYTHING, OPERATIONS, History, Report, Search, tight
 from .remedies import KINDS, MempoolMachine, compare, filled
 from .worst_chain import EMAIL_CHAIN, email_chain
+from .zoo import ANIMALS
 
 # for so many interrupts in an operation, that many states from the fresh machine, and as many from the tight one
 DEPTH_STATES: Final = (2000, 600, 120, 40)
@@ -153,6 +154,21 @@ def _remedies() -> str:
     return "\n".join(f"{title}\n" + "\n".join(f"  {outcome}" for outcome in outcomes) for title, outcomes in parts)
 
 
+def _zoo() -> str:
+    lines = [f"{'animal':<12}  {'what broke':<16}  {'operations':>10}  {'states':>6}   the real allocator, searched as far"]
+    for name, animal in ANIMALS.items():
+        report = animal.hunt()
+        if report.broken is None:
+            lines.append(f"{name:<12}  got away after {report.states:,} states")
+            continue
+        rules = report.broken.rules
+        rule = animal.rule if animal.rule in rules else rules[0]
+        real = animal.search(Machine).run(report.states)
+        outcome = "no rule broke" if real.broken is None else f"BROKE: {real.broken.sentence()}"
+        lines.append(f"{name:<12}  {rule:<16}  {len(report.broken.history):>10}  {report.states:>6,}   {real.states:,} states, {outcome}")
+    return "\n".join(lines)
+
+
 SECTIONS: Final[dict[str, Callable[[], str]]] = {
     "email": _email,
     "depth-as-written": lambda: _depth("as-written"),
@@ -162,7 +178,13 @@ SECTIONS: Final[dict[str, Callable[[], str]]] = {
     "returns-as-written": lambda: _returns("as-written"),
     "returns-bounded": lambda: _returns("bounded"),
     "remedies": _remedies,
+    "zoo": _zoo,
 }
+
+
+def block(name: str) -> str:
+    """Return a section as it stands in FINDINGS.md: the command, and what it prints.  ``name``: in SECTIONS."""
+    return f"# python -m memlab.study.findings {name}\n{SECTIONS[name]()}"
 
 
 def main(names: list[str]) -> int:
@@ -172,7 +194,7 @@ def main(names: list[str]) -> int:
         sys.stderr.write(f"there is no section {unknown[0]!r}; there are {', '.join(SECTIONS)}\n")
         return 2
     for name in names or SECTIONS:
-        sys.stdout.write(f"# python -m memlab.study.findings {name}\n{SECTIONS[name]()}\n\n")
+        sys.stdout.write(f"{block(name)}\n\n")
     return 0
 
 
