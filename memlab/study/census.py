@@ -159,7 +159,7 @@ class Run:
     free: dict[str, int]
 
     def __getitem__(self, stage: str) -> Account:
-        """Return the Account of a stage: "booted", "filled", "churned", "freed" or "shrunk"."""
+        """Return the Account of a stage: "booted", "filled", "churned" (if it did), "freed" or "shrunk"."""
         return self.accounts[stage]
 
     def __repr__(self) -> str:
@@ -207,13 +207,13 @@ def run(m: Machine, mix: Mapping[tuple[int, str], float], used: float = 0.7, chu
     while m.free_pages_count > target and allocate():
         pass
     count("filled")
-    for _ in range(churn if held else 0):
-        free(dice.randrange(len(held)))
+    for _ in range(churn):
+        if held:
+            free(dice.randrange(len(held)))
         while m.free_pages_count > target and allocate():
             pass
-        if not held:
-            break
-    count("churned")
+    if churn:
+        count("churned")
     while held:
         free(dice.randrange(len(held)))
     count("freed")
