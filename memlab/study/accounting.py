@@ -209,10 +209,10 @@ class SlabCaches:
         return CacheCost(f"all {len(some)}", 0, sum(c.num_slabs for c in some), sums)
 
     def top(self, n: int = 5) -> str:
-        """Return a table of the ``n`` caches that gain most and the ``n`` that lose most, with the sums of all that gain, lose, or neither."""
+        """Return a table, in bytes, of the ``n`` caches that gain most and the ``n`` that lose most, with the sums of all that gain, lose, or neither."""
         if not isinstance(n, int) or n < 0:
             raise ValueError(f"a table shows a number of caches, 0 or more, not {n!r}")
-        lines = [["cache", "pages a slab", "slabs", *(d.name for d in self.designs), "saved"]]
+        lines = [["cache", "pages", "slabs", *(d.name.removesuffix(" pages") for d in self.designs), "saved"]]
         for words, some in (("that gain", self.gain), ("that lose", self.lose)):
             lines += map(self._line, [*some[:n], self.total(some)._replace(name=f"the {len(some)} {words}")])
         others = [c for c in self.caches if not self._saved(c)]
