@@ -11,7 +11,7 @@ from memlab.labs import open_lab
 from memlab.lessons import chapter
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
-CHAPTERS = sorted(path.stem for path in NOTEBOOKS.glob("0*.ipynb"))
+CHAPTERS = sorted(path.stem for path in NOTEBOOKS.glob("[0-9]*.ipynb"))
 SECTIONS = ["States to show", "Questions to ask", "What they get wrong", "Slide notes"]
 PAGES = sorted(path.stem for path in (NOTEBOOKS / "lecturer").glob("*.md"))
 EVERY_PAGE = pytest.mark.parametrize("stem", CHAPTERS)

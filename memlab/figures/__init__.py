@@ -6,6 +6,7 @@ Used by the labs, the slides and by hand in a notebook.  Standard library only; 
 from .bootstrap import bootstrap_lab
 from .buddy_lab import buddy_lab
 from .call_chain import call_chain
+from .costs import cost_bars, cost_curve, cost_mix
 from .descriptor import descriptor
 from .free_lists import free_lists
 from .freelist_lab import freelist_lab
@@ -26,6 +27,9 @@ __all__ = [
     "bootstrap_lab",
     "buddy_lab",
     "call_chain",
+    "cost_bars",
+    "cost_curve",
+    "cost_mix",
     "descriptor",
     "free_lists",
     "freelist_lab",
