@@ -31,6 +31,7 @@ EXPECTED = {
     "11": (4, 10, 1),
 }
 SLIDE_TYPES = {"slide", "subslide", "fragment", "skip", "-"}
+FOLDED = "# Checks what the text says.\n"  # all that is seen of a claim; a longer line makes the notebook scroll sideways
 LINES, CELLS = 12, 60  # at most so many in a code cell, in a notebook
 DRILL = re.compile(r'^drill\("(\d\d)\.\w+", seed=\d+\)$')
 PREDICT = re.compile(r'^predict\("(\d\d\.\w+)"', re.MULTILINE)
@@ -101,6 +102,8 @@ def claims(cells, _folder):
     for cell in cells:
         if cell.claim != cell.hidden or (cell.claim and not re.search(r"^\s*assert ", cell.source, re.MULTILINE)):
             yield f"cell {cell.id}: a claim is a hidden cell with the tag claim that asserts, and no other cell is hidden"
+        elif cell.claim and not cell.source.startswith(FOLDED):
+            yield f"cell {cell.id} is folded and does not begin by saying what for"
         elif not cell.claim and re.search(r"^assert ", cell.source, re.MULTILINE):
             yield f"cell {cell.id} asserts in sight of the reader: make it a claim"
 
@@ -327,14 +330,14 @@ def good():
         md("one", "## 1. One\n\nSee [pages](glossary.ipynb#page), [two](#2.-Two), ![a page](page.svg) and `[no](link.md)`."),
         code("ask-a", 'predict("02.a")'),
         code("run-a", "m", html=picture),
-        code("claim-a", "assert m", "skip", claim=True),
+        code("claim-a", f"{FOLDED}assert m", "skip", claim=True),
         md("two", "## 2. Two"),
         code("ask-b", 'predict("02.b", m)'),
         code("run-b", "n"),
-        code("claim-b", "assert n", "skip", claim=True),
+        code("claim-b", f"{FOLDED}assert n", "skip", claim=True),
         md("example", "## 3. A worked example", "skip"),
         code("example-code", "1 + 1", "skip"),
-        code("example-claim", "assert 1 + 1 == 2", "skip", claim=True),
+        code("example-claim", f"{FOLDED}assert 1 + 1 == 2", "skip", claim=True),
         md("summary", "## Summary\n\n- one\n\n**In Linux today:** so.\n\n**Sources:** Linux `mm/slub.c`."),
         *tasks,
     ]
@@ -410,6 +413,7 @@ DEFECTS = [
     (meta("claim-a", jupyter=None), "cell claim-a: a claim is a hidden cell"),
     (meta("run-b", jupyter={"source_hidden": True}), "cell run-b: a claim is a hidden cell"),
     (put("claim-a", "assert m", "m"), "cell claim-a: a claim is a hidden cell with the tag claim that asserts"),
+    (put("claim-b", FOLDED, ""), "cell claim-b is folded and does not begin by saying what for"),
     (put("run-b", "n", "assert n"), "cell run-b asserts in sight of the reader"),
     (put("title", "many?", "many."), "does not open on a title and a bold question"),
     (put("one", "![a page]", "![]"), "the picture page.svg has no alternative text"),
@@ -430,7 +434,7 @@ DEFECTS = [
     (put("drill-2", "seed=2", "seed=None"), "does not open on two drills with a seed"),
     (put("two", "2.", "4."), "its sections are numbered 1, 4, 3"),
     (
-        add(md("more", "## 2. More"), code("more-run", "n"), code("more-claim", "assert n", "skip", claim=True)),
+        add(md("more", "## 2. More"), code("more-run", "n"), code("more-claim", f"{FOLDED}assert n", "skip", claim=True)),
         "'## 2. More' shows a result that nobody",
     ),
     (add(code("again", 'predict("02.a")')), "'## 1. One' asks for a prediction and does not show the result after it"),

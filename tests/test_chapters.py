@@ -14,7 +14,7 @@ from memlab.lessons.drill import grade
 from memlab.lessons.judge import judge
 from memlab.lessons.model import LEVELS, Verdict
 from memlab.lessons.prediction import pose
-from memlab.lessons.registry import function_name, reference
+from memlab.lessons.registry import find_drill, function_name, reference
 
 ROOT = Path(__file__).resolve().parents[1]
 NUMBERS = sorted(path.stem.removeprefix("ch") for path in ROOT.glob("memlab/lessons/ch[0-9][0-9].py"))
@@ -196,6 +196,14 @@ def test_a_drill_grades_its_own_answer_right_and_a_wrong_one_wrong(d):
             verdict = grade(d, seed, reply)
             assert not verdict.ok, (seed, question.text, reply)
             assert SENTENCE.fullmatch(verdict.sentence)
+
+
+def test_a_tagged_word_may_be_taken_apart_in_the_words_that_memlab_prints():
+    question = find_drill("03.tag").question(4)
+    name, address = question.answer.split()
+    for reply in (f"{name} at {address}", f"{name.lower()}, {address}", f"{name}: {address.removeprefix('0x')}."):
+        assert question.grade(reply).ok, reply
+    assert not question.grade(f"{name} at {address[:-1]}1").ok
 
 
 @pytest.mark.parametrize("d", DRILLS)

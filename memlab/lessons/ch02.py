@@ -431,13 +431,14 @@ def _split_question(rng: Random) -> Question:
     m.alloc_pages(want)
     left = sorted(order for _, order in _free_blocks(m))
     answer = " ".join(map(str, left))
+    now = f"Free are now {', '.join(f'a block of order {order}' for order in left)}" if left else "Nothing is free now"
 
     def grade(reply: str) -> Verdict:
         if sorted(int(part) for part in reply.replace(",", " ").split() if part.isdecimal()) == left:
-            return Verdict(True, f"Free are now blocks of the orders {answer}.")
+            return Verdict(True, f"{now}.")
         return Verdict(
             False,
-            f"Free are now blocks of the orders {answer}: the smallest block that will do is taken, and each split leaves one half free.",
+            f"{now}: the smallest block that will do is taken, and each split leaves one half free.",
         )
 
     text = (

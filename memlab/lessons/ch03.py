@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from random import Random
 
@@ -444,7 +445,7 @@ def _tag_question(rng: Random) -> Question:
     names = ", ".join(f"{int(k)} {k.name}" for k in MemType)
 
     def grade(reply: str) -> Verdict:
-        parts = reply.upper().replace(",", " ").split()
+        parts = [part for part in re.findall(r"\w+", reply.upper()) if part != "AT"]
         if len(parts) != 2:
             return Verdict(False, "Give the type's name and the address, such as FREE 0x1230.")
         try:
@@ -456,7 +457,10 @@ def _tag_question(rng: Random) -> Question:
         return Verdict(False, f"The last digit, {int(kind)}, says {kind.name}; with 0 in its place the address is {address:#x}.")
 
     return Question(
-        f"The types are {names}. Take the word {word:#x} apart: which type, and which address?", None, f"{kind.name} {address:#x}", grade
+        f"The types are {names}. Take the word {word:#x} apart: which type, and which address? (Such as FREE 0x1230.)",
+        None,
+        f"{kind.name} {address:#x}",
+        grade,
     )
 
 

@@ -254,6 +254,13 @@ def _check_trace(answer: Callable[[], list[int]]) -> Verdict:
     return Verdict(True, f"Objects {', '.join(map(str, want))}: last in, first out.")
 
 
+def _cut(size: int, order: int) -> str:
+    slab = 4096 << order
+    left = slab % size
+    share = f", about 1/{slab // left}" if left else ""
+    return f"a slab of order {order} has {slab // size}, and {left:,} of its {slab:,} bytes are left over{share}"
+
+
 def _check_order(answer: Callable[[int, int], int]) -> Verdict:
     sizes = sorted({c.objsize for c in real_caches()})
     for cpus in (2, 1, 16):
@@ -262,11 +269,12 @@ def _check_order(answer: Callable[[int, int], int]) -> Verdict:
             if got != want:
                 most = max(1, (4096 << 3) // size)
                 enough = min(4 * (cpus.bit_length() + 1), most)
-                waste = (4096 << want) % size
+                shown = [
+                    _cut(size, order) for order in (got, want) if isinstance(order, int) and 0 <= order <= 9
+                ]  # 3, or what one object needs
                 return Verdict(
                     False,
-                    f"calculate_order({size}, {cpus}) gave {got!r}, and Linux chooses {want}: at least {enough} objects are wanted, and order {want} wastes "
-                    f"{waste} of {4096 << want:,} bytes.",
+                    f"calculate_order({size}, {cpus}) gave {got!r}, and Linux chooses {want}: at least {enough} objects are wanted; {'; '.join(shown)}.",
                 )
     return Verdict(True, f"{len(sizes)} sizes of a real kernel's caches, for 1, 2 and 16 CPUs.")
 

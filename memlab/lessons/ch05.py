@@ -248,10 +248,14 @@ def _check_trace(answer: Callable[[], list[int]]) -> Verdict:
             why = (
                 "each split takes one" if right > 0 else "each merge gives one back" if right < 0 else "nothing is split and nothing merges"
             )
-            return Verdict(False, f"Step {i + 1}, {step}: you say {mine!r}, and the machine {right:+d}; {why}.")
+            return Verdict(False, f"Step {i + 1}, {step}: you say {mine!r}, and the machine says {_signed(right)}; {why}.")
     return Verdict(
-        True, f"The steps take {', '.join(f'{n:+d}' for n in want)}: {sum(want):+d} in all, for the blocks that are left in pieces."
+        True, f"The steps take {', '.join(map(_signed, want))}: {_signed(sum(want))} in all, for the blocks that are left in pieces."
     )
+
+
+def _signed(n: int) -> str:
+    return f"{n:+d}" if n else "0"
 
 
 def _check_cost(answer: Callable[[list[int], int], int | None]) -> Verdict:
@@ -270,9 +274,10 @@ def _check_cost(answer: Callable[[list[int], int], int | None]) -> Verdict:
         if got != want:
             if want is None:
                 return Verdict(False, f"With free blocks {counts} order {order} cannot be had: the answer is None, not {got!r}.")
+            halved = {0: "not split", 1: "split once"}.get(want, f"split {want} times")
             return Verdict(
                 False,
-                f"With free blocks {counts}, order {order} takes {want}: the smallest block that will do is split {want} times; you gave {got!r}.",
+                f"With free blocks {counts}, order {order} takes {want}: the smallest block that will do is {halved}; you gave {got!r}.",
             )
     return Verdict(True, "Sixty random machines agree.")
 
@@ -399,7 +404,7 @@ EXERCISES = (
         minutes=15,
         title="Fail cleanly",
         task=(
-            "`prepare(have, want, get, put)` gets the descriptors for a split of order `have` down to `want`, and returns them as a list. `get()` gives one, or None if there is none; "
+            "`prepare(have, want, get, put)` gets the descriptors for a split of order `have` down to `want`, and returns them as a list. `get()` gives one, or None if there are no more; "
             "then everything is undone, the last step first, with `put(descriptor)`, and the answer is None."
         ),
         stub="def prepare(have, want, get, put):\n    raise NotImplementedError",

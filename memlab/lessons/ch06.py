@@ -354,6 +354,7 @@ def _check_vandal(answer: Callable[[Machine, int], tuple[int, int]]) -> Verdict:
     m = small_machine()
     one, two = m.kmem_cache_create("one", 1024), m.kmem_cache_create("two", 1024)
     address, other = (one.alloc() or 0, two.alloc() or 0) if one and two else (0, 0)
+    m.alloc_pages(0)  # a block that is no slab: pages of somebody else as well
     slab = m.mem_desc(m.virt_to_pfn(address)).address
     before = m.slab(slab)
     fields = {f.name: getattr(before, f.name) for f in structs.slab.fields if f.name != "buddy"}
@@ -524,7 +525,7 @@ def _pointers_question(rng: Random) -> Question:
     def grade(reply: str) -> Verdict:
         if reply.strip(" ().").lower() == answer:
             return Verdict(True, f"So it is: {arrow} leads to {place}.")
-        return Verdict(False, f"No, {arrow} leads to {place}: {answer}.")
+        return Verdict(False, f"It leads to {place}: {answer}.")
 
     listed = ", ".join(f"({letter}) {text}" for letter, text in zip("abcdef", places, strict=True))
     return Question(f"Where does {arrow} point? {listed}. (One letter.)", None, answer, grade)

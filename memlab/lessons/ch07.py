@@ -259,7 +259,7 @@ def _check_trace(answer: Callable[[], list[tuple[str, int | None]]]) -> Verdict:
                 why = "no struct slab was free outside the block"
             else:
                 why = "a struct slab lies on a page of struct slabs, and page 0 is the only one here"
-            return Verdict(False, f"The descriptor of page {n} does not lie on {mine[1]!r}: {why}.")
+            return Verdict(False, f"The descriptor of page {n} does not lie on page {mine[1]!r}: {why}.")
     return Verdict(True, "Two slabs described on page 0, and a pair that keeps the old descriptor.")
 
 
