@@ -213,6 +213,13 @@ def test_random_actions_leave_both_in_order_and_code_and_undo_repeat_them(sessio
     assert len(m.held) == 16
 
 
+def test_a_state_that_has_no_code_is_not_said_to_have_a_save(session):
+    session.machine.alloc_pages(0)
+    session.notice()
+    with pytest.raises(Refused, match=r"changed by code in a notebook cell\. Show code gives the steps as Python\.$"):
+        _ = freelist_lab(session.machine).state_code
+
+
 def test_undo_brings_a_consumed_page_back_and_the_numbers_too(session):
     m = session.machine
     run(session, "fill")

@@ -68,7 +68,7 @@ def _x(i: int) -> float:
 
 def _row(found: _List, order: int, y: float, hexadecimal: bool) -> str:
     middle, left = y + _HIGH / 2, _HEAD[0] + _HEAD[1]
-    svg = text(0, y + 14, f"order {order}", "", 13) + text(58, y + 14, count(1 << order, "page"), "ml-dim", 10)
+    svg = text(0, y + 14, f"order {order}", "", 13) + text(58 if order < 10 else 63, y + 14, count(1 << order, "page"), "ml-dim", 10)
     svg += rect(_HEAD[0], y, _HEAD[1], _HIGH, "ml-cell ml-boxed ml-plain") + text(
         _HEAD[0] + _HEAD[1] / 2, y + 14, "head", "ml-mid ml-dim", 11
     )

@@ -50,7 +50,8 @@ def slab_links(m: Machine, address: int, hexadecimal: bool = False) -> Picture:
     if owner:
         b = m.buddy(owner)
         target = b.page - m.V >> 3
-        parts = [("flags", f"{b.flags:#x}"), ("list.next", _pointer(b.list[0])), ("order", str(b.order)), ("page", _pointer(b.page))]
+        # its list member is as the free list left it, and would mislead: a block in use is on no list
+        parts = [("flags", f"{b.flags:#x}"), ("list", "on none: in use"), ("order", str(b.order)), ("page", _pointer(b.page))]
         fragments["slab_links-buddy"] = _box(_RIGHT, 0, _WIDE_RIGHT, "struct buddy", f"{owner:#x}, {_where(m, owner)}", parts)
         lines += arrow(_LEFT + _WIDE, where["buddy"], _RIGHT, 12, "ml-strong")
         if pages and target == first and b.page & 7 == 0:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from random import Random
 
 from .. import structs
+from ..figures.picture import count
 from ..labs import buddy_machine
 from ..machine import Machine
 from ..memdesc import MemType, tag, untag
@@ -268,10 +269,20 @@ def _check_blocks(answer: Callable[[], list[tuple[int, int, str]]]) -> Verdict:
     if not all(isinstance(x[2], str) for x in mine):
         return Verdict(False, 'The third of each triple is the name of the type, such as "FREE".')
     mine = [(start, pages, kind.upper()) for start, pages, kind in mine]
-    if [x[:2] for x in mine] != [x[:2] for x in want]:
+    sizes = {start: n for start, n, _ in want}
+    for start, n, _ in mine:
+        if start not in list(sizes):  # a list: what a learner gives may have no hash
+            return Verdict(False, f"No block starts at page {start!r}: a block starts where the word is another than the one before.")
+        if n != sizes[start]:
+            return Verdict(
+                False, f"The block at page {start} is of {count(sizes[start], 'page')}, not {n!r}: so many equal words are in a row."
+            )
+    missing = [start for start in sizes if start not in [x[0] for x in mine]]
+    if missing or len(mine) != len(want):
         return Verdict(
-            False, f"There are {len(want)} blocks, and the first is of {want[0][1]} pages: pages with equal words belong together."
+            False, f"There are {len(want)} blocks, each once; you have {len(mine)}{f', and none at page {missing[0]}' if missing else ''}."
         )
+    mine.sort()
     for x, y in zip(mine, want, strict=True):
         if x != y:
             return Verdict(False, f"The block at page {y[0]} is not {x[2]!r}: its words end in the digit {int(MemType[y[2]])}.")
@@ -374,7 +385,9 @@ EXERCISES = (
                 'def blocks():\n    return [(32, 4, "FREE"), (36, 1, "SLAB"), (37, 1, "BUDDY"), (38, 2, "FOLIO"), (40, 8, "FREE")]',
                 "is not 'FREE'",
             ),
-            ('def blocks():\n    return [(32, 16, "FREE")]', "blocks, and the first is of"),
+            ('def blocks():\n    return [(32, 16, "FREE")]', "is of 4 pages, not 16"),
+            ('def blocks():\n    return [(32, 4, "BUDDY"), (33, 3, "BUDDY")]', "No block starts at page 33"),
+            ('def blocks():\n    return [(32, 4, "BUDDY")]', "you have 1, and none at page 36"),
             ("def blocks():\n    return [32, 36]", "triples"),
         ),
         explanation="The mem_map alone tells where every block begins and ends, what it is, and where to read more.",
