@@ -24,6 +24,7 @@ WRONG = [
     pytest.param(e, source, said, id=f"{e.id}-{n}") for c in CHAPTERS for e in c.exercises for n, (source, said) in enumerate(e.wrong, 1)
 ]
 PREDICTIONS = [pytest.param(p, id=p.id) for c in CHAPTERS for p in c.predictions]
+TWICE = re.compile(r"(Right|Not so)\. (Right|Not so|No)\b")  # what grade() says already
 DRILLS = [pytest.param(d, id=d.id) for c in CHAPTERS for d in c.drills]
 SENTENCE = re.compile(r"[^\n]+[.?!)]")
 SEEDS = range(20)
@@ -196,6 +197,8 @@ def test_a_drill_grades_its_own_answer_right_and_a_wrong_one_wrong(d):
             verdict = grade(d, seed, reply)
             assert not verdict.ok, (seed, question.text, reply)
             assert SENTENCE.fullmatch(verdict.sentence)
+            assert not TWICE.match(verdict.sentence)
+        assert not TWICE.match(grade(d, seed, question.answer).sentence)
 
 
 def test_a_tagged_word_may_be_taken_apart_in_the_words_that_memlab_prints():

@@ -512,7 +512,7 @@ def _how_many(rng: Random) -> Question:
 
     def grade(reply: str) -> Verdict:
         why = f"{how}, and {reserve} in reserve: {mark + reserve} pages must stay, and {free} - {mark + reserve} = {right} can go"
-        return Verdict(True, f"Right: {why}.") if reply.strip() == right else Verdict(False, f"Not so: {why}.")
+        return Verdict(reply.strip() == right, f"{why[0].upper()}{why[1:]}.")
 
     text = f"A zone has {free} free pages, min {least}, and a lowmem_reserve of {reserve} against the request. How many single pages can {GFP.show(gfp)} get from it?"
     return Question(text, None, right, grade)
@@ -535,7 +535,7 @@ def _which(rng: Random) -> Question:
         else:
             why = "both would go below min, so none gives it"
         if reply.strip().lower() == right:
-            return Verdict(True, f"Right: {why}.")
+            return Verdict(True, f"{why[0].upper()}{why[1:]}.")
         return Verdict(False, f"Take {1 << order} off, ask both to keep low, then both to keep min: {why}.")
 
     said = " and ".join(f"{n}. {f} free, min {least}, low {low}" for n, (f, (least, low)) in enumerate(zip(free, zones, strict=True), 1))
