@@ -221,8 +221,10 @@ class _Drawing:
             pfn = (m.w[_word(m, buddy) + structs.buddy.page.word] - m.V) >> 3
         if not 0 <= pfn < m.nr_pages:
             return 0
-        names = block_of(m, pfn).buddy if struct is structs.buddy else m.w[m.MM + pfn] & ~15
-        return kind_of(m, pfn) if names == address else 0
+        kind, names = kind_of(m, pfn), m.w[m.MM + pfn] & ~15
+        if struct is structs.buddy and (names == address or kind not in (MemType.FREE, MemType.BUDDY)):  # else the page names another
+            names = block_of(m, pfn).buddy
+        return kind if names == address else 0
 
 
 def _word(m: Machine, address: int) -> int:
