@@ -322,19 +322,26 @@ def _tiles(kinds: bytes, each: int, grid: _Grid, row: int, start: int, hexadecim
     cells, y = [], grid.top + (row + 0.5) * grid.high
     for column, first in enumerate(range(0, len(kinds), each)):
         here = kinds[first : first + each]
-        counted = {kind: here.count(kind) for kind in sorted(set(here))}
-        kind = max(counted, key=lambda kind: (counted[kind], kind))
+        kind, letter, parts = _counted(here)
         i = row * grid.columns + column
         x, _, wide, _ = place = grid.place(range(i, i + 1))
         paths[f"{KINDS[kind].css} ml-cell"] += box(*place)
-        texts[KINDS[kind].css].append((x + wide / 2, KINDS[kind].letter if len(counted) == 1 else "+"))
-        parts = ", ".join(f"{n} {KINDS[k].words}" for k, n in counted.items())
+        texts[KINDS[kind].css].append((x + wide / 2, letter))
         span = f"{shown(start + first, hexadecimal)} to {shown(start + first + len(here) - 1, hexadecimal)}"
         cells.append(Cell(f"tile-{start + first}", f"tile of pages {span}: {parts}", row, column))
     svg = "".join(path(data, css) for css, data in paths.items())
     svg += text(_LEFT - 6, y + 4, shown(start, hexadecimal), "ml-end ml-dim", 11)
     svg += "".join(words(placed, y + 3.6, 10, css) for css, placed in texts.items())
     return _Tiles(svg, tuple(cells), frozenset(kinds))
+
+
+@lru_cache(maxsize=1024)
+def _counted(kinds: bytes) -> tuple[int, str, str]:
+    """Return the kind of most of the pages, the letter of their tile, and in words how many there are of each kind."""
+    counted = {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+    most = max(counted, key=lambda kind: (counted[kind], kind))
+    letter = KINDS[most].letter if len(counted) == 1 else "+"
+    return most, letter, ", ".join(f"{n} {KINDS[k].words}" for k, n in counted.items())
 
 
 def _runs(kinds: bytes) -> Iterator[re.Match[bytes]]:
