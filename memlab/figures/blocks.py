@@ -14,6 +14,9 @@ from ..machine import Machine
 from ..memdesc import MemType
 from ..structs import buddy, memdesc, slab
 
+_PAGE: Final = buddy.page.word  # looked up once: a picture asks for hundreds of blocks
+_ORDER: Final = buddy.order.word
+
 
 class Kind(NamedTuple):
     """How pages of one type look and are spoken of: CSS class, letter, words."""
@@ -64,8 +67,7 @@ def kind_of(m: Machine, pfn: int) -> int:
 
 def kinds_of(m: Machine, pages: range) -> bytes:
     """Return the index into KINDS of each of ``pages``, a byte for a page: a quick way to look through many."""
-    words = m.w[m.MM + pages.start : m.MM + pages.stop].tobytes()
-    return words[_LOW::8].translate(_KIND_OF_BYTE)
+    return m.map[8 * (m.MM + pages.start) + _LOW : 8 * (m.MM + pages.stop) : 8].translate(_KIND_OF_BYTE)
 
 
 def block_of(m: Machine, pfn: int) -> Block:
@@ -79,8 +81,8 @@ def block_of(m: Machine, pfn: int) -> Block:
     elif kind not in (MemType.FREE, MemType.BUDDY):
         return Block(pfn, None, 0)
     w, i = m.w, address - m.B >> 3
-    if 0 <= i < len(w) - buddy.page.word and not address & 7:
-        start, order = w[i + buddy.page.word] - m.V, w[i + buddy.order.word] & 0xFFFF_FFFF
+    if 0 <= i < len(w) - _PAGE and not address & 7:
+        start, order = w[i + _PAGE] - m.V, w[i + _ORDER] & 0xFFFF_FFFF
         if not start & 7 and order <= m.max_order and start >> 3 <= pfn < (start >> 3) + (1 << order) <= m.nr_pages and start >= 0:
             return Block(start >> 3, order, address)
     return Block(pfn, None, 0)

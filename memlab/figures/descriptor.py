@@ -27,6 +27,9 @@ _STRUCTS: Final[dict[int, type[Struct]]] = {
     MemType.PGTABLE: structs.ptdesc,
     MemType.VMALLOC: structs.vmalloc,
 }
+_BUDDY_PAGE: Final = structs.buddy.page.word  # looked up once: a slab holds dozens of descriptors
+_SLAB_VIRT: Final = structs.slab.virt.word
+_USER_BUDDY: Final = structs.memdesc.buddy.word
 _WIDTH: Final = 602
 _ROW: Final = 19  # pixels from one field to the next
 _COLUMNS: Final = 43  # objects of a slab in a row
@@ -213,16 +216,18 @@ class _Drawing:
         """Return the kind of the page that the descriptor at ``address`` describes, if the page agrees; 0 for one to spare."""
         m = self.m
         if struct is structs.slab:
-            pfn = (m.w[_word(m, address) + structs.slab.virt.word] - m.B) >> m.PS
+            pfn = (m.w[_word(m, address) + _SLAB_VIRT] - m.B) >> m.PS
         else:
-            buddy = address if struct is structs.buddy else m.w[_word(m, address) + structs.memdesc.buddy.word]
+            buddy = address if struct is structs.buddy else m.w[_word(m, address) + _USER_BUDDY]
             if not m.B <= buddy <= m.B + 8 * len(m.w) - structs.buddy.sizeof:
                 return 0
-            pfn = (m.w[_word(m, buddy) + structs.buddy.page.word] - m.V) >> 3
+            pfn = (m.w[_word(m, buddy) + _BUDDY_PAGE] - m.V) >> 3
         if not 0 <= pfn < m.nr_pages:
             return 0
-        names = block_of(m, pfn).buddy if struct is structs.buddy else m.w[m.MM + pfn] & ~15
-        return kind_of(m, pfn) if names == address else 0
+        kind, names = kind_of(m, pfn), m.w[m.MM + pfn] & ~15
+        if struct is structs.buddy and (names == address or kind not in (MemType.FREE, MemType.BUDDY)):  # else the page names another
+            names = block_of(m, pfn).buddy
+        return kind if names == address else 0
 
 
 def _word(m: Machine, address: int) -> int:

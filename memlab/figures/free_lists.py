@@ -7,6 +7,7 @@ Each arrow is the ``next`` pointer of what it starts from: the head's, or that o
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from ..machine import Machine
@@ -48,7 +49,9 @@ def free_lists(m: Machine, hexadecimal: bool = False, selected: int | None = Non
         y += 22
         for order in range(m.max_order + 1):
             found = _walk(m, z, order)
-            fragments[f"free_lists-{z.node}-{z.name}-{order}"] = _row(found, order, y, hexadecimal)
+            fragments[f"free_lists-{z.node}-{z.name}-{order}"] = _row(
+                tuple(found.pfns[:_MOST]), len(found.pfns), found.wrong, order, y, hexadecimal
+            )
             for i, pfn in enumerate(found.pfns[:_MOST]):
                 words = f"free block at page {shown(pfn, hexadecimal)}, number {i + 1} of {len(found.pfns)} on the list of order {order}"
                 cells.setdefault(f"list-{pfn}", Cell(f"list-{pfn}", words, row, i))
@@ -66,29 +69,31 @@ def _x(i: int) -> float:
     return sum(_HEAD) + _ARROW + i * (_BOX + _ARROW)
 
 
-def _row(found: _List, order: int, y: float, hexadecimal: bool) -> str:
+@lru_cache(maxsize=512)  # a click changes one list, or two
+def _row(pfns: tuple[int, ...], n: int, wrong: str, order: int, y: float, hexadecimal: bool) -> str:
+    """Return a list of ``n`` blocks, of which ``pfns`` are drawn."""
     middle, left = y + _HIGH / 2, _HEAD[0] + _HEAD[1]
     svg = text(0, y + 14, f"order {order}", "", 13) + text(58 if order < 10 else 63, y + 14, count(1 << order, "page"), "ml-dim", 10)
     svg += rect(_HEAD[0], y, _HEAD[1], _HIGH, "ml-cell ml-boxed ml-plain") + text(
         _HEAD[0] + _HEAD[1] / 2, y + 14, "head", "ml-mid ml-dim", 11
     )
     arrows, x = "", left
-    for i, pfn in enumerate(found.pfns[:_MOST]):
+    for i, pfn in enumerate(pfns):
         arrows += _to_right(x, _x(i), middle)
         x = _x(i)
         svg += rect(x, y, _BOX, _HIGH, "ml-cell ml-boxed ml-free", f"list-{pfn}") + text(
             x + _BOX / 2, y + 14, shown(pfn, hexadecimal), "ml-mid ml-free", 11
         )
         x += _BOX
-    if len(found.pfns) > _MOST:
+    if n > len(pfns):
         arrows += _to_right(x, x + 15, middle)
-        more = f"{len(found.pfns) - _MOST:,} more"
+        more = f"{n - len(pfns):,} more"
         svg += text(x + 18, y + 14, more, "ml-dim", 11)
         x += 22 + 6.6 * len(more)
-    if found.wrong:
+    if wrong:
         arrows += _to_right(x, x + 15, middle)
-        svg += text(x + 18, y + 14, found.wrong, "ml-first", 11)
-    elif not found.pfns:
+        svg += text(x + 18, y + 14, wrong, "ml-first", 11)
+    elif not pfns:
         arrows += _back(left, left + 10, _HEAD[0] + 19, y)
         svg += text(left + 18, y + 14, "empty: the head points to itself", "ml-dim", 11)
     else:

@@ -121,20 +121,20 @@ class _Drawing:
         self.kinds: set[int] = set()
         self.more: list[Key] = []
         self.bottom = 0.0
+        self.rows = 0  # of cells
 
     def heading(self, y: float, said: str) -> None:
         self.fragments["page_map-heading"] += text(0, y, said, "ml-heading", 13)
 
     def pages(self, grid: _Grid, selected: int | None, marks: Sequence[Mark]) -> None:
         """Draw pages one by one: a fragment for each row, then what can be clicked, the marks and the selection."""
-        row0 = max((c.row + 1 for c in self.cells), default=0)
         pieces: list[list[_Piece]] = [[] for _ in range(0, len(grid.pages), grid.columns)]
         at = grid.pages.start
         for block in blocks(self.m, grid.pages):
             stop = min(block.pages.stop, grid.pages.stop)
             piece = _Piece(at - grid.pages.start, stop - at, kind_of(self.m, at), block.order)  # what block.start says may be damaged
             self.kinds.add(piece.kind)
-            self.cells += _cells_of(piece, grid, block.start, row0, self.hexadecimal)
+            self.cells += _cells_of(piece, grid, block.start, self.rows, self.hexadecimal)
             for row in range(piece.first // grid.columns, (piece.first + piece.n - 1) // grid.columns + 1):
                 pieces[row].append(piece)
             at = stop
@@ -156,6 +156,7 @@ class _Drawing:
             page = rect(x + 4, y + 4, wide - 8, high - 8, "ml-selected-page") if len(block.pages) > 1 else ""
             self.fragments["page_map-selection"] = selection(*grid.place(block.pages)) + page
         self.bottom = grid.bottom() + 2
+        self.rows += len(pieces)
 
     def tiles(self, pages: range, each: int, grid: _Grid, detail: range) -> None:
         """Draw the overview: a tile has the colour of most of its pages, and a "+" when they are of several kinds."""
@@ -166,6 +167,7 @@ class _Drawing:
             self.fragments[f"page_map-tiles-{row // grid.columns}"] = drawn.svg
             self.cells += drawn.cells
             self.kinds |= drawn.kinds
+            self.rows += 1
         self.fragments["page_map-tile-targets"] = _targets(grid, range(pages.start, pages.stop, each), "tile")
         first = (detail.start - pages.start) // each
         self.fragments["page_map-detail"] = selection(*grid.place(range(first, first + -(-len(detail) // each))))
@@ -200,7 +202,7 @@ class _Drawing:
         return shown(pfn, self.hexadecimal)
 
     def _outside(self, boxes: list[tuple[int, range]], aside: int, selected: int | None, marks: Sequence[Mark]) -> None:
-        y, row = self.bottom + 12, max(c.row for c in self.cells) + 1
+        y = self.bottom + 12
         svg, x = text(0, y + 16, "Elsewhere:", "ml-heading", 13), 84.0
         for i, (kind, pages) in enumerate(boxes):
             said = f"{KINDS[kind].letter} {self.n(pages.start)}" + (f" to {self.n(pages.stop - 1)}" if len(pages) > 1 else "")
@@ -214,7 +216,7 @@ class _Drawing:
             self.kinds.add(kind)
             svg += rect(x, y, wide, 24, f"ml-cell ml-boxed {KINDS[kind].css}", f"page-{pages.start}")
             svg += text(x + (wide - room) / 2, y + 16, said, f"ml-mid {KINDS[kind].css}", 12)
-            self.cells.append(Cell(f"page-{pages.start}", f"page {self.n(pages.start)}, {KINDS[kind].words}", row, i))
+            self.cells.append(Cell(f"page-{pages.start}", f"page {self.n(pages.start)}, {KINDS[kind].words}", self.rows, i))
             svg += _outlined([(mark, x, y, wide, 24) for mark in here])
             if selected in pages:
                 self.fragments["page_map-selection"] = selection(x, y, wide, 24)
@@ -320,19 +322,26 @@ def _tiles(kinds: bytes, each: int, grid: _Grid, row: int, start: int, hexadecim
     cells, y = [], grid.top + (row + 0.5) * grid.high
     for column, first in enumerate(range(0, len(kinds), each)):
         here = kinds[first : first + each]
-        counted = {kind: here.count(kind) for kind in sorted(set(here))}
-        kind = max(counted, key=lambda kind: (counted[kind], kind))
+        kind, letter, parts = _counted(here)
         i = row * grid.columns + column
         x, _, wide, _ = place = grid.place(range(i, i + 1))
         paths[f"{KINDS[kind].css} ml-cell"] += box(*place)
-        texts[KINDS[kind].css].append((x + wide / 2, KINDS[kind].letter if len(counted) == 1 else "+"))
-        parts = ", ".join(f"{n} {KINDS[k].words}" for k, n in counted.items())
+        texts[KINDS[kind].css].append((x + wide / 2, letter))
         span = f"{shown(start + first, hexadecimal)} to {shown(start + first + len(here) - 1, hexadecimal)}"
         cells.append(Cell(f"tile-{start + first}", f"tile of pages {span}: {parts}", row, column))
     svg = "".join(path(data, css) for css, data in paths.items())
     svg += text(_LEFT - 6, y + 4, shown(start, hexadecimal), "ml-end ml-dim", 11)
     svg += "".join(words(placed, y + 3.6, 10, css) for css, placed in texts.items())
     return _Tiles(svg, tuple(cells), frozenset(kinds))
+
+
+@lru_cache(maxsize=1024)
+def _counted(kinds: bytes) -> tuple[int, str, str]:
+    """Return the kind of most of the pages, the letter of their tile, and in words how many there are of each kind."""
+    counted = {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+    most = max(counted, key=lambda kind: (counted[kind], kind))
+    letter = KINDS[most].letter if len(counted) == 1 else "+"
+    return most, letter, ", ".join(f"{n} {KINDS[k].words}" for k, n in counted.items())
 
 
 def _runs(kinds: bytes) -> Iterator[re.Match[bytes]]:

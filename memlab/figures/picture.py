@@ -146,8 +146,12 @@ def panels(label: str, *pictures: Picture) -> Picture:
 
 
 def _told_apart(pictures: tuple[Picture, ...]) -> None:
-    """Raise ValueError if two fragments or two cells of the pictures have the same id."""
-    for what, ids in (("fragment", [i for p in pictures for i in p.fragments]), ("cell", [c.id for p in pictures for c in p.cells])):
+    """Raise ValueError if two fragments of the pictures have the same id, or two cells of different pictures."""
+    celled = [p for p in pictures if p.cells]
+    for what, ids in (
+        ("fragment", [i for p in pictures for i in p.fragments]),
+        ("cell", [c.id for p in celled for c in p.cells] if len(celled) > 1 else []),
+    ):
         if len(set(ids)) < len(ids):
             raise ValueError(f"two of the pictures have a {what} {next(i for i, n in Counter(ids).items() if n > 1)!r}")
 
@@ -178,12 +182,14 @@ def number(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
+@lru_cache(maxsize=8192)  # after a click most shapes are as they were
 def rect(x: float, y: float, width: float, height: float, kind: str, cell: str = "") -> str:
     """Return an SVG rectangle of a class; with ``cell`` it can be clicked."""
     select = f' data-cell="{cell}"' if cell else ""
     return f'<rect class="{kind}" x="{number(x)}" y="{number(y)}" width="{number(width)}" height="{number(height)}"{select}/>'
 
 
+@lru_cache(maxsize=8192)
 def text(x: float, y: float, words: str, kind: str = "", size: float = 13) -> str:
     """Return SVG text whose baseline starts at (x, y)."""
     return f'<text class="ml-text {kind}" x="{number(x)}" y="{number(y)}" font-size="{number(size)}">{escape(words)}</text>'

@@ -7,6 +7,7 @@ What can be clicked is drawn apart, as see-through ``target``s that stay the sam
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from .picture import number, rect
@@ -14,6 +15,7 @@ from .picture import number, rect
 _ADVANCE: Final = 0.64  # width of a letter or digit, in font sizes
 
 
+@lru_cache(maxsize=8192)  # after a click most boxes are where they were
 def box(x: float, y: float, width: float, height: float) -> str:
     """Return a rectangle as path data."""
     return f"M{number(x)} {number(y)}h{number(width)}v{number(height)}h{number(-width)}z"
@@ -24,6 +26,7 @@ def path(data: str, kind: str) -> str:
     return f'<path class="{kind}" d="{data}"/>' if data else ""
 
 
+@lru_cache(maxsize=8192)
 def target(x: float, y: float, width: float, height: float, cell: str) -> str:
     """Return a see-through box that stands for a cell: what a click and the ring of the keyboard find."""
     return f'<path class="ml-target" d="{box(x, y, width, height)}" data-cell="{cell}"/>'
@@ -48,9 +51,15 @@ def words(placed: Iterable[tuple[float, str]], y: float, size: float, kind: str)
     """Return short words on one baseline, each centred on its x, as one text element; nothing if there are none."""
     xs, letters = [], []
     for x, word in placed:
-        start = x - (len(word) - 1) / 2 * _ADVANCE * size
-        xs += [number(start + i * _ADVANCE * size) for i in range(len(word))]
+        xs.append(_letters_at(x, len(word), size))
         letters.append(word)
     if not xs:
         return ""
     return f'<text class="ml-text ml-mid {kind}" y="{number(y)}" font-size="{number(size)}" x="{" ".join(xs)}">{"".join(letters)}</text>'
+
+
+@lru_cache(maxsize=8192)
+def _letters_at(x: float, n: int, size: float) -> str:
+    """Return where each letter of a word of ``n`` letters stands that is centred on x."""
+    start = x - (n - 1) / 2 * _ADVANCE * size
+    return " ".join(number(start + i * _ADVANCE * size) for i in range(n))

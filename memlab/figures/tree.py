@@ -8,6 +8,7 @@ A row holds at most 64 boxes.  Of more pages the tree is drawn in parts: below t
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import lru_cache
 from typing import Final
 
 from ..machine import Machine
@@ -88,27 +89,29 @@ class _Drawing:
         label = f"Tree of the blocks of pages {self._n(self.arena.start)} to {self._n(self.arena.stop - 1)}"
         return Picture(self.fragments, _LEFT + _ROW + 1, self.y, label, tuple(legend), tuple(self.cells))
 
-    def _node(self, pfn: int, order: int) -> None:
-        """Draw the aligned pages at ``pfn``: one box if they are one block, else a knot with its two halves below."""
+    def _node(self, pfn: int, order: int, block: Block | None = None) -> None:
+        """Draw the aligned pages at ``pfn``: one box if they are one block, else a knot with its two halves below.
+
+        ``block``: the block that page ``pfn`` is in, if that is known.
+        """
         pages = range(pfn, pfn + (1 << order))
         if pages.stop <= self.arena.start or pages.start >= self.arena.stop:
             return
-        block, kind = block_of(self.m, pfn), kind_of(self.m, pfn)
+        block = block or block_of(self.m, pfn)
         whole = block.order is not None and block.order >= order
         if not whole and order > self._low:
-            self._knot(pages, order)
+            self._knot(pages, order, block)
         else:
-            self._box(pages, order, KINDS[kind], block if whole or order == 0 else None)
+            self._box(pages, order, KINDS[kind_of(self.m, pfn)], block if whole or order == 0 else None)
 
-    def _knot(self, pages: range, order: int) -> None:
+    def _knot(self, pages: range, order: int, block: Block) -> None:
         x, y, half = self._x(pages.start + len(pages) / 2), self._y(order) + _HIGH / 2, len(pages) // 2
         self.paths["ml-node"] += box(x - 3, y - 3, 6, 6)
         for child in (range(pages.start, pages.start + half), range(pages.start + half, pages.stop)):
             if child.start < self.arena.stop and child.stop > self.arena.start:
                 css = "ml-edge ml-strong" if self.selected is not None and self.selected in child else "ml-edge"
-                to = self._x(child.start + half / 2), self._y(order - 1) + _HIGH / 2  # a box hides the end
-                self.paths[css] += f"M{number(x)} {number(y)}L{number(to[0])} {number(to[1])}"
-            self._node(child.start, order - 1)
+                self.paths[css] += _line(x, y, self._x(child.start + half / 2), self._y(order - 1) + _HIGH / 2)  # a box hides the end
+            self._node(child.start, order - 1, block if child.start == pages.start else None)
 
     def _box(self, pages: range, order: int, kind: Kind, block: Block | None) -> None:
         """Draw a block; or, where the rows end, pages that are smaller blocks."""
@@ -140,3 +143,8 @@ class _Drawing:
 
     def _n(self, pfn: int) -> str:
         return shown(pfn, self.hexadecimal)
+
+
+@lru_cache(maxsize=8192)
+def _line(x1: float, y1: float, x2: float, y2: float) -> str:
+    return f"M{number(x1)} {number(y1)}L{number(x2)} {number(y2)}"

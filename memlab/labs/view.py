@@ -12,9 +12,11 @@ import gzip
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from html import escape
+from itertools import compress, filterfalse
+from operator import is_not
 from pathlib import Path
 from reprlib import repr as short
 from types import MappingProxyType
@@ -252,7 +254,8 @@ class LabView(anywidget.AnyWidget):
         return [c for p in self.lab.search.params if (c := p.control(self.session))] if self.lab.search else []
 
     def _select(self, cell: object) -> str:
-        found = next((c for c in self._cells or self.picture().cells if c.id == cell), None)  # (): nothing was sent yet
+        cells = self._cells or {c.id: c for c in self.picture().cells}  # {}: nothing was sent yet
+        found = cells.get(cell) if isinstance(cell, str) else None
         if found is None:
             raise Refused(f"The picture has no cell {short(cell)}.")
         self.look = self.look._replace(cell=found.id)
@@ -293,7 +296,7 @@ class LabView(anywidget.AnyWidget):
     def _forget(self) -> None:
         """Forget what was sent: the next answer says everything."""
         self._fragments: dict[str, str] = {}
-        self._cells: tuple[Cell, ...] = ()
+        self._cells: dict[str, Cell] = {}
         self._said: dict[str, Any] = {}
 
     def _frame(self) -> Any:
@@ -320,13 +323,13 @@ class LabView(anywidget.AnyWidget):
         with self._frame():
             picture = self.lab.figure(self.machine, self.look)
             details = self.lab.details(self.machine, self.look)
-        fragments, cells = picture.fragments, picture.cells
-        had, have = ({c.id: c for c in some} for some in (self._cells, cells)) if cells != self._cells else ({}, {})
+        fragments, had = picture.fragments, self._cells
+        have = {c.id: c for c in picture.cells}
         news = {
             "fragments": {k: v for k, v in fragments.items() if self._fragments.get(k) != v},
-            "cells": {k: c[1:] for k, c in have.items() if had.get(k) != c},
+            "cells": {c.id: c[1:] for c in _others(have, had) if had.get(c.id) != c},
             "gone": [k for k in self._fragments if k not in fragments],
-            "gone_cells": list(had.keys() - have.keys()),
+            "gone_cells": list(filterfalse(have.__contains__, had)),
         }
         rest = {
             "panels": [[p.width, p.height, list(p.fragments)] for p in picture.parts],
@@ -343,7 +346,7 @@ class LabView(anywidget.AnyWidget):
             "state_code": self._state_code_or_reason() if self._with_state_code else None,
         }
         news |= {k: v for k, v in rest.items() if k not in self._said or self._said[k] != v}
-        self._fragments, self._cells, self._said = dict(fragments), cells, rest
+        self._fragments, self._cells, self._said = dict(fragments), have, rest
         return news
 
     def _inside(self) -> list[Any] | None:
@@ -374,6 +377,11 @@ class LabView(anywidget.AnyWidget):
             return [self.session.state_code(), ""]
         except Refused as refused:
             return ["", str(refused)]
+
+
+def _others(have: Mapping[str, Cell], had: Mapping[str, Cell]) -> Iterator[Cell]:
+    """Return the cells that are not the very objects that were there before; of thousands, after a click, few."""
+    return compress(have.values(), map(is_not, have.values(), map(had.get, have)))
 
 
 def _length(answer: Mapping[str, Any]) -> int:
