@@ -66,7 +66,8 @@ class WorstCase:
             depth = f"{deepest.depth} frames" if deepest else "not tried yet"
             broken = f"; a rule broke: {r.broken.words.splitlines()[0]}" if r.broken else ""
             parts.append(f"{r.design} {depth} ({all_of}{r.states:,} states{broken})")
-        return f"The deepest chain of {self.operation} with up to {self.interrupts} interrupts that was found: {', '.join(parts)}."
+        count = f"up to {self.interrupts} interrupt{'s' * (self.interrupts > 1)}" if self.interrupts else "no interrupt"
+        return f"The deepest chain of {self.operation} that was found, with {count}: {', '.join(parts)}."
 
 
 def steps_of(deepest: Deepest) -> list[list[Any]]:
