@@ -141,8 +141,9 @@ def _told(m: Nesting, what: str) -> Done:
     """Say how deep the last call went."""
     runs = cast("tuple[Run, Run]", m.runs)
     sides = [_side_words(title, run) for title, run in zip(SIDES.values(), runs, strict=True)]
-    never = max((len(m.planned) - len(run.trace.interrupts), title) for title, run in zip(SIDES.values(), runs, strict=True))
-    missed = f"; {count(never[0], 'planned interrupt')} never came ({never[1].lower()})" if never[0] > 0 else ""
+    never = [len(m.planned) - len(run.trace.interrupts) for run in runs]
+    places = ("on either",) if never[0] == never[1] else ("as written", "bounded")
+    missed = "".join(f"; {count(n, 'planned interrupt')} never came {where}" for n, where in zip(never, places, strict=False) if n > 0)
     deepest = max(run.trace.depth for run in runs) * m.frame_bytes
     fits = "fits" if deepest <= STACK_BYTES else "does not fit"
     gauge = f"at {m.frame_bytes} bytes a frame the deeper one needs {deepest:,} bytes, which {fits} into a stack of {STACK_BYTES:,}"

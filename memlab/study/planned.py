@@ -55,49 +55,44 @@ class Planned(NamedTuple):
 @contextmanager
 def interrupted(m: Machine, planned: Sequence[Planned]) -> Iterator[None]:
     """Have the planned interrupts come in a with block."""
-    if not planned:
-        yield
-        return
-    probes, plan = m._probes, _Plan(m, planned)
-    probes.listen(probes.interrupts, plan)
+    probes, busy = m._probes, [False]
+    plans = [_Plan(m, plan, busy) for plan in planned]
+    for plan in plans:
+        probes.listen(probes.interrupts, plan)
     try:
         yield
     finally:
-        probes.ignore(probes.interrupts, plan)
+        for plan in plans:
+            probes.ignore(probes.interrupts, plan)
 
 
 class _Plan:
-    """Stands for all planned interrupts among a machine's probes.  Calls of handlers are not counted: handlers are not interrupted in turn."""
+    """Stands for a planned interrupt among a machine's probes.  ``busy``: whether a handler is at work; handlers are not interrupted in turn."""
 
     cpu: int | None = None
 
-    def __init__(self, m: Machine, planned: Sequence[Planned]) -> None:
-        self._m, self._planned = m, planned
-        self._seen: dict[tuple[str, str], int] = {}
-        self._due: list[Planned] = []
-        self._inside = False
+    def __init__(self, m: Machine, planned: Planned, busy: list[bool]) -> None:
+        self._m, self._planned, self._busy = m, planned, busy
+        self._seen = 0
 
     def due(self, name: str, cache: str, when: str) -> bool:
-        """Say whether one of them is to come now."""
-        if self._inside:
+        """Say whether it is to come now."""
+        plan = self._planned
+        if self._busy[0] or when != plan.when or plan.at not in (name, f"{name}({cache})"):
             return False
-        self._due = []
-        for at in {plan.at for plan in self._planned} & {name, f"{name}({cache})"}:
-            n = self._seen[at, when] = self._seen.get((at, when), 0) + 1
-            self._due += [plan for plan in self._planned if plan[:3] == (at, when, n)]
-        return bool(self._due)
+        self._seen += 1
+        return self._seen == plan.nth
 
     def handler(self) -> None:
-        """Do what those that are due do."""
-        due, self._inside = self._due, True
+        """Do what it is to do."""
+        self._busy[0] = True
         try:
-            for plan in due:
-                _MEALS[plan.meal](self._m)
+            _MEALS[self._planned.meal](self._m)
         except KernelBug as bug:
             if not is_overflow(bug):  # it got nothing, as a handler may
                 raise
         finally:
-            self._inside = False
+            self._busy[0] = False
 
 
 def is_overflow(bug: KernelBug) -> bool:
