@@ -183,7 +183,7 @@ def test_a_search_finds_chains_that_the_machines_then_repeat(m):
     search = WorstCase("alloc_pages", 1, 300)
     said = list(search)
     assert len(said) > 10
-    assert all(re.fullmatch(r"as-written [\d,]+ states, .* frames; bounded [\d,]+ states, .* frames\.", words) for words in said)
+    assert all(re.fullmatch(r"as written [\d,]+ states, .* frames; bounded [\d,]+ states, .* frames\.", words) for words in said)
     written, bounded = search.deepest()
     assert written.depth > bounded.depth
     m.follow(steps_of(written), steps_of(bounded))
@@ -225,11 +225,11 @@ def test_the_browser_asks_for_each_slice_and_other_messages_are_answered_between
     assert "378 frames deep" in fake.press("call", call="alloc_pages(0)")["status"]
     assert fake.press("show")["searching"] is True  # a page that is loaded anew takes it up again
     assert fake.press("search_on")["searching"] is True
-    while not re.search(r"as-written .* [1-9]\d* frames; bounded .* [1-9]\d* frames", fake.press("search_on")["progress"]):
+    while not re.search(r"as written .* [1-9]\d* frames; bounded .* [1-9]\d* frames", fake.press("search_on")["progress"]):
         pass
     answer = fake.press("stop")
     assert answer["searching"] is False
-    assert answer["status"].startswith("Stopped. The deepest chain of alloc_pages that was found, with up to 1 interrupt: as-written ")
+    assert answer["status"].startswith("Stopped. The deepest chain of alloc_pages that was found, with up to 1 interrupt: as written ")
     assert fake.known("disabled")["stop"] == "No search is going on."
     assert fake.view.session.steps[-1].action.name == "follow"
     assert fake.drawn() == fake.view.picture().fragments
@@ -244,7 +244,7 @@ def test_a_search_ends_by_itself_and_what_it_found_goes_into_code_and_state_code
     answer = fake.press("search", operation="kmalloc", interrupts=1, states=250)
     while answer["searching"]:
         answer = fake.press("search_on")
-    assert answer["status"].startswith("Done. The deepest chain of kmalloc that was found, with up to 1 interrupt: as-written ")
+    assert answer["status"].startswith("Done. The deepest chain of kmalloc that was found, with up to 1 interrupt: as written ")
     view = fake.view
     namespace = {}
     exec(view.session.code(), namespace)
