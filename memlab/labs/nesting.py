@@ -16,7 +16,9 @@ from ..figures.nesting_lab import SIDES
 from ..figures.nesting_lab import nesting_lab as draw
 from ..figures.picture import count
 from ..study import Nesting, Run
-from ..study.nesting import AT, CALLS, LOW_ORDERS, MEALS, MOST_INTERRUPTS, STARTS, TINY_START, Planned, at_hand, step_of
+from ..study.nesting import CALLS, MOST_INTERRUPTS, step_of
+from ..study.planned import AT, MEALS, Planned
+from ..study.starts import LOW_ORDERS, STARTS, TINY_START, AtHand, at_hand
 from ..study.worst_case import WorstCase, steps_of
 from .action import Action, ChoiceParam, DataParam, Done, IntParam
 from .lab import Lab, Look, Search
@@ -139,13 +141,14 @@ def _told(m: Nesting, what: str) -> Done:
     """Say how deep the last call went."""
     runs = cast("tuple[Run, Run]", m.runs)
     sides = [_side_words(title, run) for title, run in zip(SIDES.values(), runs, strict=True)]
-    never = max((len(m.planned) - len(run.trace.interrupts), title) for title, run in zip(SIDES.values(), runs, strict=True))
-    missed = f"; {count(never[0], 'planned interrupt')} never came ({never[1].lower()})" if never[0] > 0 else ""
+    never = [len(m.planned) - len(run.trace.interrupts) for run in runs]
+    places = ("on either",) if never[0] == never[1] else ("as written", "bounded")
+    missed = "".join(f"; {count(n, 'planned interrupt')} never came {where}" for n, where in zip(never, places, strict=False) if n > 0)
     deepest = max(run.trace.depth for run in runs) * m.frame_bytes
     fits = "fits" if deepest <= STACK_BYTES else "does not fit"
     gauge = f"at {m.frame_bytes} bytes a frame the deeper one needs {deepest:,} bytes, which {fits} into a stack of {STACK_BYTES:,}"
     sentence = f"{what}: {'; '.join(sides)}{missed}; {gauge}."
-    return Done(sentence, None, cast("Any", Moments(runs)))
+    return Done(sentence, "written-call-0", cast("Any", Moments(runs)))
 
 
 def _side_words(title: str, run: Run) -> str:
@@ -252,7 +255,7 @@ def _hands_now(m: Nesting) -> str:
     return "; ".join(f"{title.lower()} {_hand_words(hand)}" for title, hand in zip(SIDES.values(), hands, strict=True))
 
 
-def _hand_words(hand: Any) -> str:
+def _hand_words(hand: AtHand) -> str:
     low = f"below order {LOW_ORDERS}"
     return f"{count(hand.buddies, 'free struct buddy')}, {count(hand.slabs, 'free struct slab')}, {count(hand.blocks, 'free block')} {low}"
 
@@ -291,7 +294,7 @@ NESTING_LAB: Final = Lab(
             run=_interrupt,
             code=lambda _session, at, when, nth, meal: f"m.interrupt({at!r}, {when!r}, {nth}, {meal!r})",
             params=(
-                ChoiceParam("when", "At", ("return", "call")),
+                ChoiceParam("when", "Interrupt at", ("return", "call")),
                 IntParam("nth", "number", low=1, high=lambda _session: _MOST_NTH),
                 ChoiceParam("at", "of", (AT[5], *AT[:5], *AT[6:])),
                 ChoiceParam("meal", "to", (MEALS[2], *MEALS[:2], *MEALS[3:])),

@@ -86,7 +86,8 @@ function render({ model, el }) {
     const group = make("span", { class: "memlab-action memlab-with" });
     group.append(...own.map(({ node }) => node));
     group.append(button("search", searched.label, () => send("search", Object.fromEntries(own.map(({ name: key, value }) => [key, value()])))));
-    search.append(group, button("stop", "Stop", () => send("stop")), progress);
+    group.append(button("stop", "Stop", () => send("stop")), progress);
+    search.append(group);
   }
 
   const time = slider("Time", (at) => send("go", { position: at }));

@@ -1,37 +1,31 @@
 """Nesting: the same call on two machines side by side, one of either design, with interrupts that come where they are told to.
 
 Used by the Nesting lab and by hand: ``m = Nesting(); m.start("no free struct buddy"); m.run("alloc_pages(0)")``.  ``m.written`` and ``m.bounded`` are
-Machines; both can be looked at and used as such.  ``m.runs`` has the trace of the last call on each.  Imports the core, both, consumers and explore.
+Machines; both can be looked at and used as such.  ``m.runs`` has the trace of the last call on each.  Imports the core, both, explore,
+planned and starts.
 
 What is planned, what the last call did and what calls gave is the user's knowledge, not an allocator's: it is kept here, and goes with every snapshot.
 """
 
 from __future__ import annotations
 
-import hashlib
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, cast
 
 from ..machine import Machine, Stats
-from ..ram import KernelBug, Snapshot
+from ..ram import KernelBug
 from ..trace import POINTS, Call, Trace
-from .both import Both
-from .consumers import EatBuddies, EatSlabs, KeepLowOrdersEmpty, free_descriptors
+from .both import Both, Packed
 from .explore import HANDLERS, OPERATIONS, TINY, Step
 from .explore.steps import code_of, do
+from .planned import MEALS, Planned, interrupted, is_overflow
+from .starts import STARTS, TINY_START, AtHand, at_hand
 
 DESIGNS: Final = ("as-written", "bounded")
 MOST_INTERRUPTS: Final = 3
-LOW_ORDERS: Final = 2  # orders below this one are emptied
 _BUDDY: Final = "kmem_cache_buddy"
 _SLAB: Final = "kmem_cache_slab"
-_CHURN: Final = 150  # slabs that are built and given back
-_PIN: Final = 40  # of so many slabs one stays, so that the pages of struct slabs stay as well
 _SHAPES: Final[dict[str, dict[str, Any]]] = {"1M": {"memory": "1M"}, "tiny": dict(TINY)}
-TINY_START: Final = "fresh, 32 pages of 256 bytes"
 CALLS: Final = {
     **{f"alloc_pages({order})": Step("alloc_pages", order) for order in range(4)},
     "get_free_page()": Step("get_free_page"),
@@ -48,46 +42,6 @@ _FREES: Final = {
     "take a struct buddy": "give back a struct buddy",
     "take a struct slab": "give back a struct slab",
 }
-# what the recursion goes through, in its own order: where an interrupt may come
-AT: Final = (
-    "alloc_pages",
-    f"kmem_cache_alloc_bulk({_BUDDY})",
-    *(f"{name}({_BUDDY})" for name in ("___slab_alloc", "new_slab", "alloc_slab_page")),
-    f"kmem_cache_alloc({_SLAB})",
-    *(f"{name}({_SLAB})" for name in ("___slab_alloc", "new_slab", "alloc_slab_page")),
-    "__alloc_slab",
-)
-
-
-def _eat(meal: str, m: Machine) -> None:
-    HANDLERS[meal].run(m, -1)
-
-
-_MEALS: Final[dict[str, Callable[[Machine], object]]] = {
-    **{name: partial(_eat, name) for name in HANDLERS},
-    "empty the low orders": lambda m: KeepLowOrdersEmpty(m, below=LOW_ORDERS)(),
-}
-MEALS: Final = tuple(_MEALS)
-
-
-class Planned(NamedTuple):
-    """An interrupt that is to come: at the ``nth`` "call" or "return" (``when``) of ``at`` in the task; what it does, a name in MEALS."""
-
-    at: str
-    when: str
-    nth: int
-    meal: str
-
-    def __str__(self) -> str:
-        return f"at {self.when} {self.nth} of {self.at}: {self.meal}"
-
-
-class AtHand(NamedTuple):
-    """What can be had without growing or splitting: free struct buddys, free struct slabs, free blocks of the low orders."""
-
-    buddies: int
-    slabs: int
-    blocks: int
 
 
 class Watched(Trace):
@@ -262,7 +216,7 @@ class Nesting:
 
     def snapshot(self) -> Both:
         """Return a copy of all RAM that ``restore`` takes and that can be compared with ``==``."""
-        return Both(_Packed(self.written.snapshot()), _Packed(self.bounded.snapshot()), self._state)
+        return Both(Packed(self.written.snapshot()), Packed(self.bounded.snapshot()), self._state)
 
     def restore(self, snapshot: Both) -> None:
         """Make RAM what it was when the snapshot was taken.  TypeError or ValueError if it is of something else."""
@@ -270,7 +224,7 @@ class Nesting:
             raise TypeError(f"restore takes what snapshot() returned, not {snapshot!r}")
         self._choose(snapshot.beside.shape)
         for m, packed in zip(self.machines, (snapshot.one, snapshot.other), strict=True):
-            m.restore(cast("_Packed", packed).unpacked())
+            m.restore(cast("Packed", packed).unpacked())
         self._state = snapshot.beside
 
     def __repr__(self) -> str:
@@ -296,53 +250,11 @@ class Nesting:
     def _both(self, calls: list[tuple[str, Callable[[Machine], Any]]]) -> tuple[tuple[Run, Run], tuple[Any, Any]]:
         runs, gave = [], []
         for m, (call, work) in zip(self.machines, calls, strict=True):
-            with _interrupted(m, self.planned):
+            with interrupted(m, self.planned):
                 run, result = _traced(m, call, work)
             runs.append(run)
             gave.append(result)
         return (runs[0], runs[1]), (gave[0], gave[1])
-
-
-class _Packed(Snapshot):
-    """A copy of one machine's RAM in few bytes: without what free pages hold, which nobody reads, and the rest compressed.
-
-    A long chain uses hundreds of pages for next to nothing, and a lab keeps hundreds of snapshots.
-    """
-
-    __slots__ = ("_data", "_digest", "_pfns")
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        kernel, mem_map, _, stat_bytes = snapshot.parts()
-        super().__init__(kernel, mem_map, {}, stat_bytes)
-        self.config, self.ctors = snapshot.config, snapshot.ctors
-        used = snapshot.key()[2]
-        self._pfns = sorted(used)
-        raw = b"".join(used[pfn] for pfn in self._pfns)
-        self._data, self._digest = zlib.compress(raw, 1), hashlib.blake2b(repr(self._pfns).encode() + raw).digest()
-
-    def parts(self) -> tuple[bytes, bytes, dict[int, bytes], int]:
-        """Return what it needs room for: all that is compressed counts with the kernel area."""
-        kernel, mem_map, _, stat_bytes = super().parts()
-        return kernel + self._data, mem_map, {}, stat_bytes
-
-    def key(self) -> tuple[bytes, bytes, dict[int, bytes]]:
-        """Return what is compared; a digest stands for the pages."""
-        return *super().key()[:2], {0: self._digest}
-
-    def unpacked(self) -> Snapshot:
-        """Return the snapshot as a machine takes it."""
-        kernel, mem_map, _, stat_bytes = super().parts()
-        raw = zlib.decompress(self._data)
-        size = len(raw) // max(len(self._pfns), 1)
-        snapshot = Snapshot(kernel, mem_map, {pfn: raw[i * size : (i + 1) * size] for i, pfn in enumerate(self._pfns)}, stat_bytes)
-        snapshot.config, snapshot.ctors = self.config, self.ctors
-        return snapshot
-
-
-def at_hand(m: Machine) -> AtHand:
-    """Return what can be had on a machine now without growing a cache or splitting a larger block."""
-    blocks = m.buddyinfo()[0, "Normal"]
-    return AtHand(free_descriptors(m, _BUDDY), free_descriptors(m, _SLAB), sum(blocks[:LOW_ORDERS]))
 
 
 def step_of(told: object) -> Step:
@@ -362,52 +274,6 @@ def _event_of(told: object) -> tuple[int, str]:
     raise ValueError(f"an interrupt of a step is an event from 1 on, and one of {', '.join(HANDLERS)}")
 
 
-# -- starts
-
-
-def _low_orders_empty(m: Machine) -> None:
-    KeepLowOrdersEmpty(m, below=LOW_ORDERS)()
-
-
-def _no_buddy(m: Machine) -> None:
-    _low_orders_empty(m)
-    EatBuddies(m)()
-
-
-def _one_slab(m: Machine) -> None:
-    _no_buddy(m)
-    n = free_descriptors(m, _SLAB)
-    if n > 1:
-        EatSlabs(m, n - 1)()
-
-
-def _nothing(m: Machine) -> None:
-    _no_buddy(m)
-    EatSlabs(m)()
-
-
-def _churned(m: Machine) -> None:
-    cache = m.caches["kmalloc-32"]
-    slabs: list[list[int]] = []
-    while len(slabs) < _CHURN and (objects := cache.alloc_bulk(m.page_size // 32)) is not None:
-        slabs.append(objects)
-    for i, objects in enumerate(slabs, 1):
-        cache.free_bulk(objects[:-1] if i % _PIN == 0 else objects)
-    cache.shrink()
-    _no_buddy(m)
-
-
-STARTS: Final[dict[str, Callable[[Machine], None]]] = {
-    "fresh": lambda _m: None,
-    "low orders empty": _low_orders_empty,
-    "no free struct buddy": _no_buddy,
-    "no free struct buddy, one struct slab": _one_slab,
-    "no free descriptor": _nothing,
-    "slab churn: many struct slabs": _churned,
-    TINY_START: lambda _m: None,
-}
-
-
 # -- calls
 
 
@@ -418,7 +284,7 @@ def _traced(m: Machine, call: str, work: Callable[[Machine], Any], before: tuple
         try:
             result = work(m)
         except KernelBug as bug:
-            if not _is_overflow(bug):
+            if not is_overflow(bug):
                 raise
             overflow = True
     first = trace.calls[0] if trace.calls else None
@@ -455,7 +321,7 @@ def _followed(m: Machine, steps: list[Step]) -> Run:
         try:
             do(m, step, told)
         except KernelBug as bug:
-            if not _is_overflow(bug):
+            if not is_overflow(bug):
                 raise
         before += [_as_c(step), *told]
     return _traced(m, _as_c(steps[-1]), lambda m: do(m, steps[-1]), tuple(before))[0]
@@ -469,58 +335,6 @@ def _as_c(step: Step) -> str:
     cache, _, rest = code_of(step).removeprefix("m.").partition('"].')
     name = cache.removeprefix('caches["')
     return f"kmem_cache_{rest.replace('(', f'({name}, ').replace(', )', ')')}" if rest else cache
-
-
-def _is_overflow(bug: KernelBug) -> bool:
-    return "kernel stack overflow" in str(bug)
-
-
-@contextmanager
-def _interrupted(m: Machine, planned: Sequence[Planned]) -> Iterator[None]:
-    """Have the planned interrupts come in a with block."""
-    if not planned:
-        yield
-        return
-    probes, plan = m._probes, _Plan(m, planned)
-    probes.listen(probes.interrupts, plan)
-    try:
-        yield
-    finally:
-        probes.ignore(probes.interrupts, plan)
-
-
-class _Plan:
-    """Stands for all planned interrupts among a machine's probes.  Calls of handlers are not counted: handlers are not interrupted in turn."""
-
-    cpu: int | None = None
-
-    def __init__(self, m: Machine, planned: Sequence[Planned]) -> None:
-        self._m, self._planned = m, planned
-        self._seen: dict[tuple[str, str], int] = {}
-        self._due: list[Planned] = []
-        self._inside = False
-
-    def due(self, name: str, cache: str, when: str) -> bool:
-        """Say whether one of them is to come now."""
-        if self._inside:
-            return False
-        self._due = []
-        for at in {plan.at for plan in self._planned} & {name, f"{name}({cache})"}:
-            n = self._seen[at, when] = self._seen.get((at, when), 0) + 1
-            self._due += [plan for plan in self._planned if plan[:3] == (at, when, n)]
-        return bool(self._due)
-
-    def handler(self) -> None:
-        """Do what those that are due do."""
-        due, self._inside = self._due, True
-        try:
-            for plan in due:
-                _MEALS[plan.meal](self._m)
-        except KernelBug as bug:
-            if not _is_overflow(bug):  # it got nothing, as a handler may
-                raise
-        finally:
-            self._inside = False
 
 
 def _known(name: object, among: Any, what: str) -> str:

@@ -45,7 +45,7 @@ class WorstCase:
         """Return how far it is, in a sentence."""
         return (
             "; ".join(
-                f"{r.design} {r.states:,} states, {r.transitions:,} steps tried, {r.depth(self.operation)} frames" for r in self.reports
+                f"{_words(r)} {r.states:,} states, {r.transitions:,} steps tried, {r.depth(self.operation)} frames" for r in self.reports
             )
             + "."
         )
@@ -65,8 +65,13 @@ class WorstCase:
             all_of = "all of " if r.complete else ""
             depth = f"{deepest.depth} frames" if deepest else "not tried yet"
             broken = f"; a rule broke: {r.broken.words.splitlines()[0]}" if r.broken else ""
-            parts.append(f"{r.design} {depth} ({all_of}{r.states:,} states{broken})")
-        return f"The deepest chain of {self.operation} with up to {self.interrupts} interrupts that was found: {', '.join(parts)}."
+            parts.append(f"{_words(r)} {depth} ({all_of}{r.states:,} states{broken})")
+        count = f"up to {self.interrupts} interrupt{'s' * (self.interrupts > 1)}" if self.interrupts else "no interrupt"
+        return f"The deepest chain of {self.operation} that was found, with {count}: {', '.join(parts)}."
+
+
+def _words(report: Report) -> str:
+    return report.design.replace("-", " ")
 
 
 def steps_of(deepest: Deepest) -> list[list[Any]]:

@@ -26,6 +26,7 @@ STEPS = {
     "slab": None,
     "bootstrap": [("struct_slab", {}), ("use_up", {}), ("free_block", {"order": 2}), ("struct_slab", {})],
     "freelist": None,
+    "nesting": None,
     "machine": None,
 }
 MARK = {"bootstrap": 15}  # the labs that are shown in the middle of a step: at which mark

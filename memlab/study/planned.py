@@ -1,0 +1,100 @@
+"""Planned interrupts: each comes once in a call, at the nth call or return of a trace point, and takes what it is told to.
+
+Used by nesting.  Imports the core, consumers and explore (what interrupts do).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Final, NamedTuple
+
+from ..machine import Machine
+from ..ram import KernelBug
+from .consumers import KeepLowOrdersEmpty
+from .explore import HANDLERS
+from .starts import LOW_ORDERS
+
+_BUDDY: Final = "kmem_cache_buddy"
+_SLAB: Final = "kmem_cache_slab"
+# what the recursion goes through, in its own order: where an interrupt may come
+AT: Final = (
+    "alloc_pages",
+    f"kmem_cache_alloc_bulk({_BUDDY})",
+    *(f"{name}({_BUDDY})" for name in ("___slab_alloc", "new_slab", "alloc_slab_page")),
+    f"kmem_cache_alloc({_SLAB})",
+    *(f"{name}({_SLAB})" for name in ("___slab_alloc", "new_slab", "alloc_slab_page")),
+    "__alloc_slab",
+)
+
+
+def _eat(meal: str, m: Machine) -> None:
+    HANDLERS[meal].run(m, -1)
+
+
+_MEALS: Final[dict[str, Callable[[Machine], object]]] = {
+    **{name: partial(_eat, name) for name in HANDLERS},
+    "empty the low orders": lambda m: KeepLowOrdersEmpty(m, below=LOW_ORDERS)(),
+}
+MEALS: Final = tuple(_MEALS)
+
+
+class Planned(NamedTuple):
+    """An interrupt that is to come: at the ``nth`` "call" or "return" (``when``) of ``at`` in the task; what it does, a name in MEALS."""
+
+    at: str
+    when: str
+    nth: int
+    meal: str
+
+    def __str__(self) -> str:
+        return f"at {self.when} {self.nth} of {self.at}: {self.meal}"
+
+
+@contextmanager
+def interrupted(m: Machine, planned: Sequence[Planned]) -> Iterator[None]:
+    """Have the planned interrupts come in a with block."""
+    probes, busy = m._probes, [False]
+    plans = [_Plan(m, plan, busy) for plan in planned]
+    for plan in plans:
+        probes.listen(probes.interrupts, plan)
+    try:
+        yield
+    finally:
+        for plan in plans:
+            probes.ignore(probes.interrupts, plan)
+
+
+class _Plan:
+    """Stands for a planned interrupt among a machine's probes.  ``busy``: whether a handler is at work; handlers are not interrupted in turn."""
+
+    cpu: int | None = None
+
+    def __init__(self, m: Machine, planned: Planned, busy: list[bool]) -> None:
+        self._m, self._planned, self._busy = m, planned, busy
+        self._seen = 0
+
+    def due(self, name: str, cache: str, when: str) -> bool:
+        """Say whether it is to come now."""
+        plan = self._planned
+        if self._busy[0] or when != plan.when or plan.at not in (name, f"{name}({cache})"):
+            return False
+        self._seen += 1
+        return self._seen == plan.nth
+
+    def handler(self) -> None:
+        """Do what it is to do."""
+        self._busy[0] = True
+        try:
+            _MEALS[self._planned.meal](self._m)
+        except KernelBug as bug:
+            if not is_overflow(bug):  # it got nothing, as a handler may
+                raise
+        finally:
+            self._busy[0] = False
+
+
+def is_overflow(bug: KernelBug) -> bool:
+    """Say whether a chain outgrew the kernel's stack: of an allocation, that it got nothing."""
+    return "kernel stack overflow" in str(bug)
