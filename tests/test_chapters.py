@@ -39,14 +39,14 @@ def function(source):
 # --- Shape
 
 
-def test_the_chapters_with_exercises_are_01_to_08():
-    assert [c.number for c in CHAPTERS if c.exercises] == [f"{n:02}" for n in range(1, 9)]
+def test_the_chapters_with_exercises_are_01_to_09():
+    assert [c.number for c in CHAPTERS if c.exercises] == [f"{n:02}" for n in range(1, 10)]
 
 
-def test_there_are_32_exercises_40_predictions_and_a_drill_or_more_in_each_chapter():
-    assert len(EXERCISES) == 32
+def test_there_are_36_exercises_40_predictions_and_a_drill_or_more_in_each_chapter():
+    assert len(EXERCISES) == 36
     assert len(PREDICTIONS) >= 40
-    assert len({drill.id[:2] for c in CHAPTERS for drill in c.drills}) == 8
+    assert len({drill.id[:2] for c in CHAPTERS for drill in c.drills}) == 9
 
 
 @pytest.mark.parametrize("number", NUMBERS)
