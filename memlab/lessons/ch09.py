@@ -367,7 +367,7 @@ def _check_stack(answer: Callable[[list[Call], int], int]) -> Verdict:
 
 
 def _by_hand() -> tuple[list[int], int]:
-    trace = traced(scarce(slabs=2))
+    trace = traced(scarce(slabs=1))
     return [call.depth for call in trace.calls if call.name == "alloc_pages"], next(
         c.depth for c in trace.calls if c.name == "__alloc_slab"
     )
@@ -380,7 +380,7 @@ def _check_by_hand(answer: Callable[[], tuple[list[int], int]]) -> Verdict:
     mine = list(got[0])
     if mine == pages and got[1] == last:
         return Verdict(
-            True, f"Three rounds of six, then six more for the slab of struct slabs, and alloc_pages once more beside them: {last} frames."
+            True, f"Two rounds of six, then six more for the slab of struct slabs, and alloc_pages once more beside them: {last} frames."
         )
     for n, depth in enumerate(pages):
         if n == len(mine):
@@ -389,7 +389,7 @@ def _check_by_hand(answer: Callable[[], tuple[list[int], int]]) -> Verdict:
                     False,
                     f"After {mine[-1]} alloc_pages is called once more: __alloc_slab brings a struct slab, and that one's slab needs its page, too.",
                 )
-            return Verdict(False, f"You have {count(n, 'call')} of alloc_pages; two struct slabs are free, and each leads to another one.")
+            return Verdict(False, f"You have {count(n, 'call')} of alloc_pages; a struct slab is free, and that leads to another one.")
         if mine[n] != depth:
             return Verdict(
                 False,
@@ -401,7 +401,7 @@ def _check_by_hand(answer: Callable[[], tuple[list[int], int]]) -> Verdict:
         )
     return Verdict(
         False,
-        f"__alloc_slab is not frame {got[1]}: the third alloc_pages is frame {pages[2]}, five more lead to alloc_slab_page(kmem_cache_buddy), six more to __alloc_slab.",
+        f"__alloc_slab is not frame {got[1]}: the second alloc_pages is frame {pages[1]}, five more lead to alloc_slab_page(kmem_cache_buddy), six more to __alloc_slab.",
     )
 
 
@@ -490,7 +490,24 @@ _FILL = (
     "    {eat}\n"
 )
 
-_BOOT = "memlab1.bootstrap.pdna3rrrblacadaf2c57zwkc45oeljgydkfcavusjcd6bxo3g46ypmwnafzdyusyib5uaynno4dsd27wji26hdqvuddegqjr72jxtwnbfwpqrpsslipyfqazg4.6bb4f7ce9d29d835f2c8bcac"
+# States of the Nesting lab: the email's chain; one free struct slab, not yet called; the same, called; the small machine, struct slabs taken.
+_EMAIL = (
+    "memlab1.nesting.pdne3dwbbkbuadcep5s4tkocd3nox7ukrdcdllosovozelffrd7542bj6skgd4rssmgyjnawbdn64qmurjagqw2tzafh4o4ecicmrk53goirwsjcz5"
+    "cvpbv56mw4ywmjxglbg7snssgwks7ebqpletqqnypfbtl5f22piepdiq62nnggzopsccmhyyhbnqtefcqtuy44fdl2r3wyrlbtz7umughogw56b5cahd7oomddri73qihz"
+    "fs5vggsnwpydsvhgs.25987dcd6b43e5e7b619e07e"
+)
+_ONE = (
+    "memlab1.nesting.pdnd3sbrb2acadaf2cvti77garoikmea2teqbilfgbg67lronyx46ifmpmrjub4i6ikmjfc6swsqr5sbdeix3ufztbexj3kdvhxnn3saup7sgv5j6c"
+    "op2anfoiorg.533b6319a20683846d1b4ed3"
+)
+_CALLED = (
+    "memlab1.nesting.pdnd3czrb2acaeaex5blnuueyknk6eddcbhrwauehmfeh6f3nbq3go4z5q3dasongcwwxmcqmymgwb5zelio2bjbddckjtscurmev5nc6z5bzn2wfh"
+    "7ina632flw3yk5bdx7k24dshew7wk5ytjtfd6j3ipv6czikq.b950f8ebe7d69c685deefd7f"
+)
+_TINY = (
+    "memlab1.nesting.pdno3c2bbkbtaecfv4zpzfmfvskhnenlasitddavdiytru2fbg4xxnnl33ai3k7xpdyauvhmtxquw5kqsowpaipmy2n4dfkdjtqdc3ncwor25jomj5"
+    "ivuj3k54hrupzgrlnlxagifeo4pdy6v5czmilstrs5rqy2to72bcoh3n2z26hv6uftqkvqgq.8f61e9ca555e62941c89c964"
+)
 
 EXERCISES = (
     Exercise(
@@ -521,7 +538,7 @@ EXERCISES = (
             ),
         ),
         explanation="How many calls are made is a question of time; how many are open at once is one of space.",
-        state=_BOOT,
+        state=_EMAIL,
     ),
     Exercise(
         "09.2",
@@ -529,24 +546,24 @@ EXERCISES = (
         minutes=8,
         title="Trace by hand",
         task=(
-            "As written. The smallest free block has order 2, no struct buddy is free, and two struct slabs are. No interrupt comes. A task calls alloc_pages(0). `depths()` returns a list "
+            "As written. The smallest free block has order 2, no struct buddy is free, and one struct slab is. No interrupt comes. A task calls alloc_pages(0). `depths()` returns a list "
             "and a number: the frames, counted from 1, at which alloc_pages is called, in order of time; and the frame of __alloc_slab, which is called once."
         ),
         stub="def depths():\n    raise NotImplementedError",
         check=_check_by_hand,
         hints=(
             "Frame 1 is alloc_pages; write down the names below it, as in section 1, until alloc_slab_page(kmem_cache_buddy). It takes a struct slab, and then?",
-            "The third round finds no struct slab: there the chain goes on as in section 1, down to __alloc_slab. What does that round still need, when it has its struct slab?",
+            "The second round finds no struct slab: there the chain goes on as in section 1, down to __alloc_slab. What does that round still need, when it has its struct slab?",
         ),
         wrong=(
-            ("def depths():\n    return [1, 7, 13], 24", "called once more"),
-            ("def depths():\n    return [1], 12", "each leads to another one"),
-            ("def depths():\n    return [1, 2, 3, 4], 5", "six from one to the next"),
-            ("def depths():\n    return [1, 7, 13, 19, 25], 24", "nobody calls alloc_pages again"),
-            ("def depths():\n    return [1, 7, 13, 19], 18", "six more to __alloc_slab"),
+            ("def depths():\n    return [1, 7], 18", "called once more"),
+            ("def depths():\n    return [1], 12", "that leads to another one"),
+            ("def depths():\n    return [1, 2, 3], 4", "six from one to the next"),
+            ("def depths():\n    return [1, 7, 13, 19], 18", "nobody calls alloc_pages again"),
+            ("def depths():\n    return [1, 7, 13], 12", "six more to __alloc_slab"),
         ),
-        explanation="6 x 2 + 12 = 24 frames, which is __alloc_slab's; the last alloc_pages is not deeper, as all calls for the struct slab have returned.",
-        state=_BOOT,
+        explanation="6 x 1 + 12 = 18 frames: as deep as the email's chain, and without an interrupt. The last alloc_pages is not that deep, as all calls for the struct slab have returned.",
+        state=_ONE,
     ),
     Exercise(
         "09.3",
@@ -581,7 +598,7 @@ EXERCISES = (
             ),
         ),
         explanation="A kernel does it the other way round: its frames lie on the stack, each with the address of its caller, and it walks from the innermost out.",
-        state=_BOOT,
+        state=_CALLED,
     ),
     Exercise(
         "09.4",
@@ -622,7 +639,7 @@ EXERCISES = (
             ),
         ),
         explanation="No interrupt is needed for it: the number of free struct slabs alone decides. That is why the bounded design takes alloc_pages out of this loop.",
-        state=_BOOT,
+        state=_TINY,
     ),
 )
 
