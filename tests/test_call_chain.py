@@ -66,6 +66,14 @@ def test_each_call_is_a_bar_in_the_column_of_its_frame_as_long_as_what_it_calls(
         assert str(call) in words(picture, f"call_chain-call-{i}")
 
 
+def test_a_picture_by_itself_does_not_ask_to_select_a_call_and_needs_no_room_for_it():
+    trace = email_chain()
+    alone, in_a_lab = call_chain(trace), call_chain(trace, name="written")
+    assert "Select" not in words(alone)
+    assert "Select a call" in words(in_a_lab)
+    assert alone.height < in_a_lab.height
+
+
 def test_the_frames_of_an_interrupt_are_told_apart_and_have_a_gauge_of_their_own():
     trace = email_chain()
     picture = call_chain(trace)

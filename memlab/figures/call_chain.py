@@ -114,7 +114,9 @@ class _Drawing:
         self.cells: list[Cell] = []
         self.keys: dict[Key, None] = {}
         self.mark = ""
-        self.told = ["Select a call to see what it was asked for.", ""]
+        self.told = (
+            ["Select a call to see what it was asked for.", ""] if prefix or selected else []
+        )  # where it stands by itself, nobody can
         self.width = _GAUGE + _OVER + 140.0
 
     def picture(self) -> Picture:
@@ -128,7 +130,7 @@ class _Drawing:
         self.fragments[f"{self.prefix}call_chain-told"] = told
         order = (_PAGES, _BUDDY, _SLAB, _OTHER, _INTERRUPT, _RETURNED, _FOLDED)
         legend = tuple(key for key in order if key in self.keys)
-        return Picture(self.fragments, self.width, bottom + 42, self._label(), legend, tuple(self.cells))
+        return Picture(self.fragments, self.width, bottom + (42 if self.told else 4), self._label(), legend, tuple(self.cells))
 
     # -- above the rows
 
