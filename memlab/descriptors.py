@@ -25,7 +25,6 @@ from .cache_table import (
     CACHE,
     CACHE_WORDS,
     COUNTS,
-    NR_SLABS,
     ORDER_SHIFT,
     OWN,
     SERIAL,
@@ -179,7 +178,7 @@ class Descriptors(Evacuation):
         released = 0
         while True:
             self.drain_all_pages()
-            gone = sum(self._shrink(ci) for ci in caches if self.w[ci + SERIAL])
+            gone = sum(self._shrink(ci) for ci in caches if self.w[ci + SERIAL] and self._nr_slabs(ci))
             if not gone:
                 return released
             released += gone
@@ -187,7 +186,7 @@ class Descriptors(Evacuation):
     def _shrink(self, ci: int) -> int:
         """Release a cache's empty slabs and sort the partial lists, fullest first.  Returns the number of slabs released."""
         w = self.w
-        before = sum(w[ni + NR_SLABS] for ni in self._nodes(ci))
+        before = self._nr_slabs(ci)
         if not before:
             return 0
         self._flush_all(ci)
@@ -203,7 +202,7 @@ class Descriptors(Evacuation):
             while any(self._evacuate(ci, si) for si in reversed(self._partial_slabs(ci))):
                 self._sort_partial(ci, lambda si: w[si + VIRT])
         self._sort_partial(ci, lambda si: -self._inuse(si))
-        return before - sum(w[ni + NR_SLABS] for ni in self._nodes(ci))
+        return before - self._nr_slabs(ci)
 
     def _sort_partial(self, ci: int, key: Callable[[int], int]) -> None:
         for ni in self._nodes(ci):

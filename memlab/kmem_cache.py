@@ -23,6 +23,7 @@ from .slub_debug import RED_ACTIVE
 from .slub_size import ALL_FLAGS, SLAB, calculate_sizes, get_order
 from .structs import HELD, NR_CACHES, kmem_cache, slab
 
+_OBJECT_SIZE: Final = kmem_cache.object_size.word
 _NO_OBJECT_FLAGS: Final = GFP.HIGHMEM | GFP.DMA | GFP.DMA32
 
 
@@ -198,8 +199,9 @@ class DescriptorCache(KmemCache):
         super().free_bulk(objs)
 
     def _hold(self, address: int) -> None:
-        m, oi = self.machine, (address - self.machine.B) >> 3
-        m.map[oi << 3 : (oi << 3) + self.object_size] = HELD.to_bytes(8, "little") + bytes(self.object_size - 8)
+        m = self.machine
+        at, n = address - m.B, m.w[self._ci + _OBJECT_SIZE]
+        m.map[at : at + n] = HELD.to_bytes(8, "little") + bytes(n - 8)
 
     def _let_go(self, address: int) -> None:
         """Refuse a descriptor that is in use: only what a consumer took may be given back here."""

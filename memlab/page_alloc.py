@@ -431,7 +431,7 @@ class PageAllocator(PerCpuPages):
     def _count(self, **by: int) -> None:
         """Add to counters of vm_stat by name."""
         for name, n in by.items():
-            self.w[self.stat + getattr(vm_stat, name).word] += n
+            self.w[self.stat + _COUNTERS[name]] += n
 
     def _smallest(self, gfp: int, node: int | None) -> tuple[Entry, int] | None:
         """Find the smallest lowmem block there is or, given the flags, can be made: the email's new interface.
@@ -471,6 +471,7 @@ class PageAllocator(PerCpuPages):
         self.map[at : at + 8 * n] = (address - 8 + FREE).to_bytes(8, "little") * n
 
 
+_COUNTERS: Final = {field.name: field.word for field in vm_stat.fields}
 _BUDDIES_ALLOCATED: Final = vm_stat.buddies_allocated.word
 _BUDDIES_FREED: Final = vm_stat.buddies_freed.word
 _SPLITS: Final = vm_stat.splits.word

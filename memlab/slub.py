@@ -387,6 +387,10 @@ class Slub(CacheTable):
         first = (self.w[ci + NODE] - self.B) >> 3
         return [first + n * NODE_WORDS for n in range(self.config.nodes)]
 
+    def _nr_slabs(self, ci: int) -> int:
+        first, n = self.shape_of[ci][4] + NR_SLABS, self.config.nodes
+        return self.w[first] if n == 1 else sum(self.w[first : first + n * NODE_WORDS : NODE_WORDS])
+
     def _add_partial(self, si: int, ni: int) -> None:
         w, B = self.w, self.B
         head = ni + PARTIAL

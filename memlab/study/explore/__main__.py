@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     operations = EVERYTHING if args.operation and "everything" in args.operation else args.operation
     try:
         search = Search(args.design, args.interrupts, operations, args.handler, args.orders, args.return_every)
-        budget = args.states if args.states or args.seconds else 100_000
+        budget = 100_000 if args.states is None and args.seconds is None else args.states
         report = search.run(budget, args.seconds, args.processes, _tell if sys.stderr.isatty() else None)
     except (TypeError, ValueError) as error:
         parser.error(str(error))

@@ -9,10 +9,12 @@ leads to is surveyed, so the first rule to break is found by a shortest sequence
 from __future__ import annotations
 
 import hashlib
+import itertools
+import re
 import time
 import zlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from ...check_rules import Corruption
@@ -23,7 +25,10 @@ from .report import Broken, Deepest, Report
 from .steps import DEFAULT, HANDLERS, OPERATIONS, Gauge, History, Setup, Step, bounded_call, do, survey_for
 
 _MOST_KEYS: Final = 300_000
-_CHUNK: Final = 32  # states that are expanded between two looks at the clock, or by one message to a worker
+_WINDOW: Final = 10  # bits, of zlib's
+_SLAB_RUNS: Final = re.compile(b"[" + b"".join(re.escape(bytes([i << 4 | MemType.SLAB])) for i in range(16)) + b"]+")
+_CHUNK: Final = 32  # states that are expanded by one message to a worker
+_SLICE: Final = 512  # transitions between two looks at the clock
 
 
 class Plan(NamedTuple):
@@ -50,22 +55,29 @@ class Edge(NamedTuple):
 
 
 class Expander:
-    """A machine that is put into one state after another, to try everything there."""
+    """A machine that is put into one state after another, to try everything there.
 
-    def __init__(self, plan: Plan) -> None:
+    ``known``: keys of states whose images are not wanted; None for those that it found itself.
+    """
+
+    def __init__(self, plan: Plan, known: Container[bytes] | None = None) -> None:
         self.plan = plan
+        self._found: set[bytes] = set()
+        self._known = self._found if known is None else known
         self.m = m = plan.setup.boot()
         self.fresh_pages = m.free_pages_count
         m.touched[:] = b"\1" * len(m.touched)  # what free pages hold does not matter here
         self.survey = survey_for(m, plan.operations)
         for step in plan.start:
             do(m, step)
+        # what of RAM matters, in bytes: the words of the kernel area that change, and the mem_map; then slabs' pages, which the mem_map names
+        self._spans = _joined([*self.survey.spans, (m.MM, m.MM + m.nr_pages)])
         self.gauge = Gauge(m)
         self.whole = 8 * m.stat  # bytes, counters left out
-        self._seen: set[bytes] = set()
         form = self.survey.look()
         self.start = b"" if form is None else _digest(form)
-        self.start_image = zlib.compress(self._raw(), 1)
+        self._caches = m.caches
+        self.start_image = _packed(self._raw())
         self._keys: dict[bytes, bytes] = {}  # of what RAM holds -> of its canonical form
 
     def expand(self, image: bytes) -> Iterator[Edge]:
@@ -117,10 +129,11 @@ class Expander:
             now = self._kept()
             if now != before[1]:
                 return self._bad(step, "failure", f"a failed allocation changed what is live or can be had: {before[1]} became {now}")
-        if key in self._seen:
+        if key in self._known:
             return Edge(step, key, b"", gauge.depth, None, None)
-        self._seen.add(key)
-        image, depth, lost = zlib.compress(raw, 1), gauge.depth, None
+        if self._known is self._found:
+            self._found.add(key)
+        image, depth, lost = _packed(raw), gauge.depth, None
         if plan.return_every and int.from_bytes(key[:4], "little") % plan.return_every == 0:
             chances = gauge.chances.copy()
             self.survey.look()
@@ -146,31 +159,50 @@ class Expander:
         for address in list(s.users):
             m.folio_put(address)
         for name, address in (*s.objects, *s.held):
-            m.caches[name].free(address)
+            self._caches[name].free(address)
         m.shrink()
         return self.fresh_pages - m.free_pages_count
 
     def _raw(self) -> bytes:
-        """Return what RAM holds that matters: the words of the kernel area that change, the mem_map, and slabs' pages."""
-        m = self.m
-        parts = [m.map[a << 3 : b << 3] for a, b in (*self.survey.spans, (m.MM, m.MM + m.nr_pages))]
-        parts += [m.map[pfn << m.PS : (pfn + 1) << m.PS] for pfn in self._slab_pages()]
+        """Return what RAM holds that matters."""
+        room = self.m.map
+        parts = [room[a:b] for a, b in self._spans]
+        parts += [room[a:b] for a, b in self._slab_pages()]
         return b"".join(parts)
 
     def unpack(self, image: bytes) -> None:
         """Put RAM into a state."""
-        m, data, at = self.m, zlib.decompress(image), 0
-        for a, b in (*self.survey.spans, (m.MM, m.MM + m.nr_pages)):
-            n = (b - a) << 3
-            m.map[a << 3 : b << 3] = data[at : at + n]
-            at += n
-        for pfn in self._slab_pages():
-            m.map[pfn << m.PS : (pfn + 1) << m.PS] = data[at : at + m.page_size]
-            at += m.page_size
+        data, at = zlib.decompress(image, -_WINDOW), 0
+        for a, b in itertools.chain(self._spans, self._late_slab_pages()):
+            self.m.map[a:b] = data[at : at + b - a]
+            at += b - a
 
-    def _slab_pages(self) -> list[int]:
+    def _late_slab_pages(self) -> Iterator[tuple[int, int]]:
+        """Yield what _slab_pages returns, asked when the first is wanted: the mem_map, which tells, is in place by then."""
+        yield from self._slab_pages()
+
+    def _slab_pages(self) -> list[tuple[int, int]]:
+        """Return where in RAM the pages of slabs are, in bytes; neighbours are joined."""
         m = self.m
-        return [pfn for pfn, word in enumerate(m.w[m.MM : m.MM + m.nr_pages].tolist()) if word & 15 == MemType.SLAB]
+        types = m.map[m.MM << 3 : (m.MM + m.nr_pages) << 3 : 8]  # the lowest byte of each mem_desc
+        return [(run.start() << m.PS, run.end() << m.PS) for run in _SLAB_RUNS.finditer(types)]
+
+
+def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return spans of words, which may touch, as spans of bytes, which do not."""
+    found: list[tuple[int, int]] = []
+    for a, b in sorted(spans):
+        if found and found[-1][1] == a << 3:
+            found[-1] = found[-1][0], b << 3
+        else:
+            found.append((a << 3, b << 3))
+    return found
+
+
+def _packed(raw: bytes) -> bytes:
+    """Return bytes compressed; small tables suffice for so little, and are quickly set up."""
+    packer = zlib.compressobj(1, zlib.DEFLATED, -_WINDOW, 2)
+    return packer.compress(raw) + packer.flush()
 
 
 class Search:
@@ -204,15 +236,17 @@ class Search:
         names = _known(operations, OPERATIONS, "operation", DEFAULT), _known(handlers, HANDLERS, "handler", tuple(HANDLERS))
         setup = Setup(design, machine=machine) if shape is None else Setup(design, shape, machine)
         self.plan = Plan(setup, interrupts, *names, orders, return_every, tuple(start))
-        self._expander = e = Expander(self.plan)
+        self._ids: dict[bytes, int] = {}
+        self._expander = e = Expander(self.plan, self._ids)
         if orders > e.m.max_order:
             raise ValueError(f"orders is 0 to {e.m.max_order} on this machine, not {orders}")
-        self._ids = {e.start: 0}
+        self._ids[e.start] = 0
         self._parents, self._via = array("I", [0]), array("I", [0])  # of each state: where it was come from, and by which step
         self._steps: list[Step] = [Step("")]
         self._step_ids: dict[Step, int] = {self._steps[0]: 0}
         self._images = {0: e.start_image}  # of the states that are still to be expanded
-        self._next, self._level, self._level_end = 0, 0, 1
+        self._next, self._noted = 0, 0  # the state whose transitions are being tried, and how many of them were
+        self._level, self._level_end = 0, 1
         self.report = Report(self.plan.setup.design, interrupts, states=1)
 
     def run(
@@ -229,8 +263,13 @@ class Search:
         """
         if states is None and seconds is None:
             raise ValueError("a search wants a budget: states=100_000, or seconds=60")
-        if not isinstance(processes, int) or processes < 1:
-            raise ValueError(f"processes is 1 or more, not {processes!r}")
+        for value, what, kinds in ((states, "states", int), (seconds, "seconds", (int, float)), (processes, "processes", int)):
+            if value is None and what != "processes":
+                continue
+            if not isinstance(value, kinds) or isinstance(value, bool):
+                raise TypeError(f"{what} is a {'number' if what == 'seconds' else 'whole number'}, not {value!r}")
+            if not value > 0:
+                raise ValueError(f"{what} is more than 0, not {value}")
         begin, told, before = time.monotonic(), time.monotonic(), self.report.seconds
         try:
             for _ in self.slices(processes, states):
@@ -247,29 +286,25 @@ class Search:
         self.report.seconds = before + time.monotonic() - begin
         return self.report
 
-    def slices(self, processes: int = 1, states: int | None = None, every: int | None = None) -> Iterator[Report]:
-        """Search on in short slices: yields the Report after each, and can be dropped at any of them.
-
-        ``every``: also after so many transitions, in the midst of a state's; a search that was dropped there tries that state's again.
-        """
+    def slices(self, processes: int = 1, states: int | None = None, every: int = _SLICE) -> Iterator[Report]:
+        """Search on in slices of ``every`` transitions: yields the Report after each, and can be dropped at any of them."""
         r = self.report
         r.stopped = ""
-        for parent, edges in self._expanded(processes):
-            for edge in edges:
+        for parent, edges in () if r.broken else self._expanded(processes):
+            for edge in itertools.islice(edges, self._noted, None):
                 self._note(parent, edge)
+                self._noted += 1
                 if r.broken or (states is not None and r.states >= states):
                     r.stopped = "" if r.broken else f"at {r.states:,} states"
                     yield r
                     return
-                if every and r.transitions % every == 0:
+                if r.transitions % every == 0:
                     yield r
             self._images.pop(parent, None)
-            self._next = parent + 1
+            self._next, self._noted = parent + 1, 0
             if self._next == self._level_end:
                 self._level, self._level_end = self._level + 1, r.states
                 r.level = self._level
-            if self._next % _CHUNK == 0:
-                yield r
         r.complete = not r.broken
         yield r
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Final, NamedTuple
 
+from ...cache_table import COUNTS, LIST, PARTIAL
 from ...gfp import GFP
 from ...machine import Machine
 from ...memdesc import MemType
@@ -130,11 +131,12 @@ _CACHES: Final = {"kmalloc": "kmalloc-64", "folio_alloc": "folio"}
 class HandlerKind(NamedTuple):
     """Something that an interrupt may do.  ``run(m, busy)``; ``busy``: a block that it must leave alone, or -1.
 
-    ``of_use(m, busy)``: whether it would do anything now that no other kind does.
+    ``of_use(m, busy, slabs, buddys)``: whether it would do anything now that no other kind does, with so many free struct slabs and buddys
+    on hand (2 stands for more as well).
     """
 
     run: Callable[[Machine, int], object]
-    of_use: Callable[[Machine, int], bool]
+    of_use: Callable[[Machine, int, int, int], bool]
 
 
 def _first_block(m: Machine, busy: int) -> int | None:
@@ -155,22 +157,32 @@ def _eat_both(m: Machine, _busy: int) -> None:
     EatBuddies(m)()
 
 
-def _slabs(m: Machine) -> int:
-    return free_descriptors(m, "kmem_cache_slab")
-
-
-def _buddies(m: Machine) -> int:
-    return free_descriptors(m, "kmem_cache_buddy")
+def on_hand(m: Machine, ci: int) -> int:
+    """Return how many objects of a cache of descriptors the running CPU can take before it must grow: 0, 1, or 2 for more (free_descriptors counts)."""
+    w = m.w
+    cpu_slab, link, _, _, node = m.shape_of[ci]
+    p = m.percpu + cpu_slab
+    n, obj = w[node], w[p]  # a partial slab has one at least
+    if obj:
+        n += 2 if w[(obj - link) >> 3] else 1
+    active = w[p + 1]
+    if active and n < 2:
+        c = w[((active - m.B) >> 3) + COUNTS]
+        n += (c >> 16 & 0xFFFF) - (c & 0xFFFF)
+    if n == 1 and w[node]:
+        c = w[((w[node + PARTIAL] - m.B) >> 3) - LIST + COUNTS]
+        n = (c >> 16 & 0xFFFF) - (c & 0xFFFF)
+    return min(n, 2)
 
 
 HANDLERS: Final[dict[str, HandlerKind]] = {
-    "eat all struct slabs": HandlerKind(lambda m, _: EatSlabs(m)(), lambda m, _: _slabs(m) > 0),
-    "eat all struct buddys": HandlerKind(lambda m, _: EatBuddies(m)(), lambda m, _: _buddies(m) > 0),
-    "eat all struct slabs and struct buddys": HandlerKind(_eat_both, lambda m, _: _slabs(m) > 0 and _buddies(m) > 0),
-    "eat a struct slab": HandlerKind(lambda m, _: EatSlabs(m, 1)(), lambda m, _: _slabs(m) > 1),
-    "eat a struct buddy": HandlerKind(lambda m, _: EatBuddies(m, 1)(), lambda m, _: _buddies(m) > 1),
-    "take a page": HandlerKind(lambda m, _: m.alloc_pages(0, GFP.ATOMIC), lambda m, _: m.free_pages_count > 0),
-    "free a block": HandlerKind(_free_a_block, lambda m, busy: _first_block(m, busy) is not None),
+    "eat all struct slabs": HandlerKind(lambda m, _: EatSlabs(m)(), lambda _m, _b, slabs, _: slabs > 0),
+    "eat all struct buddys": HandlerKind(lambda m, _: EatBuddies(m)(), lambda _m, _b, _, buddys: buddys > 0),
+    "eat all struct slabs and struct buddys": HandlerKind(_eat_both, lambda _m, _b, slabs, buddys: slabs > 0 < buddys),
+    "eat a struct slab": HandlerKind(lambda m, _: EatSlabs(m, 1)(), lambda _m, _b, slabs, _: slabs > 1),
+    "eat a struct buddy": HandlerKind(lambda m, _: EatBuddies(m, 1)(), lambda _m, _b, _, buddys: buddys > 1),
+    "take a page": HandlerKind(lambda m, _: m.alloc_pages(0, GFP.ATOMIC), lambda m, _b, _s, _: m.free_pages_count > 0),
+    "free a block": HandlerKind(_free_a_block, lambda m, busy, _s, _: _first_block(m, busy) is not None),
 }
 
 
@@ -359,7 +371,7 @@ class Gauge:
         self.chances: list[tuple[int, str]] = []
         self._due: dict[int, str] = {}
         self._last = 0
-        self._handlers: tuple[str, ...] = ()
+        self._handlers: list[tuple[str, Callable[[Machine, int, int, int], bool]]] = []
         self._busy = -1
         self._inside = self._watched = False
         for points in POINTS.values():
@@ -370,7 +382,8 @@ class Gauge:
         """Begin to count for a step.  ``handlers``: whose chances are of interest."""
         self.depth = self.events = self.allocations = self._now = 0
         self.chances.clear()
-        self._due, self._handlers = dict(step.interrupts), handlers
+        self._due = dict(step.interrupts)
+        self._handlers = [(name, HANDLERS[name].of_use) for name in handlers]
         self._last = step.interrupts[-1][0] if step.interrupts else 0
         self._watched = bool(step.interrupts or handlers)
         self._busy = _busy(step)
@@ -381,7 +394,8 @@ class Gauge:
                 return call(*args, **kwargs)
             now = self._now + 1
             self._now = now
-            self.depth = max(self.depth, now)
+            if now > self.depth:  # noqa: PLR1730 - a call of max() costs more than all else here
+                self.depth = now
             if may_fail:
                 self.allocations += 1
             if now > 1 and self._watched:
@@ -401,9 +415,8 @@ class Gauge:
             self._interrupt(HANDLERS[self._due[event]])
         elif self._handlers and event > self._last:
             m, busy = self.m, self._busy
-            self._inside = True
-            self.chances += [(event, name) for name in self._handlers if HANDLERS[name].of_use(m, busy)]
-            self._inside = False
+            slabs, buddys = on_hand(m, m.KC_SLAB), on_hand(m, m.KC_BUDDY)
+            self.chances += [(event, name) for name, of_use in self._handlers if of_use(m, busy, slabs, buddys)]
 
     def _interrupt(self, handler: HandlerKind) -> None:
         m = self.m

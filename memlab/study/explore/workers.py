@@ -5,6 +5,7 @@ Used by explore.py where there are processes.  What comes out is what one proces
 
 from __future__ import annotations
 
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -15,6 +16,7 @@ _mine: list[Expander] = []  # of a worker process: one
 
 
 def _start(plan: Plan) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started the search ends it
     _mine[:] = [Expander(plan)]
 
 
