@@ -4,6 +4,7 @@
 #   make test           every test, browser included                   (what .ci/run runs)
 #   make lint           ruff and mypy
 #   make notebooks      run the notebooks again and store their outputs in place
+#   make findings       compute the figures of FINDINGS.md again       (FINDINGS= names of sections: only those)
 #   make slides         one HTML deck for each chapter, in build/slides/ (see CONTRIBUTING.md)
 #   make slides-check   make them and look, in Chromium, whether a slide is cut off
 #   make screenshots    the pictures of the labs in the README          (SCREENSHOTS=folder: of everything, to look at)
@@ -19,7 +20,7 @@ BIN := .venv/bin
 NOTEBOOKS = $(wildcard notebooks/*.ipynb)
 CHAPTERS = $(wildcard notebooks/[0-9]*.ipynb)
 
-.PHONY: lab test lint notebooks slides slides-check screenshots bench binder-check lock clean chromium
+.PHONY: lab test lint notebooks findings slides slides-check screenshots bench binder-check lock clean chromium
 .DELETE_ON_ERROR:
 
 # In a container everybody is root, and JupyterLab wants to be told that this is meant.
@@ -40,6 +41,9 @@ lint: .venv/test.stamp
 notebooks: .venv/test.stamp
 	$(BIN)/python tests/tools/cheatsheet.py
 	$(BIN)/python tests/tools/execute_notebooks.py $(NOTEBOOKS)
+
+findings: .venv/test.stamp
+	$(BIN)/python tests/tools/findings.py $(FINDINGS)
 
 slides: .venv/test.stamp .venv/npm.stamp
 	rm -rf build/slides
