@@ -338,7 +338,15 @@ function render({ model, el }) {
   model.on("msg:custom", arrived);
   el.append(root);
   send("show");
-  return () => model.off("msg:custom", arrived);
+  let asked = 1; // a message may get lost while a page opens: then ask again
+  const again = setInterval(() => {
+    if (asked++ > 6 || !status.textContent.startsWith("Waiting")) clearInterval(again);
+    else send("show");
+  }, 5000);
+  return () => {
+    clearInterval(again);
+    model.off("msg:custom", arrived);
+  };
 }
 
 function parsed(text) {

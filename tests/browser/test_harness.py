@@ -27,3 +27,21 @@ def test_a_cell_that_raises_or_warns_fails_the_run(run_all, workbook, write_note
     write_notebook(workbook / "my" / "harness_bad.ipynb", "print('fine')", source)
     with pytest.raises(AssertionError, match=said):
         run_all("harness_bad.ipynb")
+
+
+LOSE_THE_FIRST_SHOW = """
+const send = WebSocket.prototype.send;
+WebSocket.prototype.send = function (data) {
+  const text = typeof data === 'string' ? data : new TextDecoder().decode(data);
+  if (!window.lost && text.includes('"action":"show"')) { window.lost = true; return; }
+  return send.call(this, data);
+};
+"""
+
+
+def test_a_lab_whose_first_message_is_lost_asks_again(run_all, workbook, write_notebook, page):
+    page.add_init_script(LOSE_THE_FIRST_SHOW)
+    write_notebook(workbook / "my" / "harness_lost.ipynb", "from memlab.labs import buddy_lab\nbuddy_lab(pages=16)")
+    run_all("harness_lost.ipynb")
+    expect(page.locator(".memlab-lab [data-cell]").first).to_be_attached()
+    assert page.evaluate("window.lost")
