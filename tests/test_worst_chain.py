@@ -9,7 +9,32 @@ from memlab.study.consumers import EatBuddies, EatSlabs, KeepLowOrdersEmpty, fre
 from memlab.study.worst_chain import EMAIL_CHAIN, HERE, Chain, email_chain
 
 # the email's calls, as they stand in its list
-NAMES = ["alloc_pages", "kmem_cache_alloc_bulk(kmem_cache_buddy)", "___slab_alloc(kmem_cache_buddy)", "new_slab(kmem_cache_buddy)", "allocate_slab(kmem_cache_buddy)", "alloc_slab_page(kmem_cache_buddy)", "kmem_cache_alloc(kmem_cache_slab)", "___slab_alloc(kmem_cache_slab)", "new_slab(kmem_cache_slab)", "allocate_slab(kmem_cache_slab)", "alloc_slab_page(kmem_cache_slab)", "__alloc_slab", "alloc_pages", "kmem_cache_alloc_bulk(kmem_cache_buddy)", "___slab_alloc(kmem_cache_buddy)", "new_slab(kmem_cache_buddy)", "allocate_slab(kmem_cache_buddy)", "alloc_slab_page(kmem_cache_buddy)", "kmem_cache_alloc(kmem_cache_slab)", "___slab_alloc(kmem_cache_slab)", "new_slab(kmem_cache_slab)", "allocate_slab(kmem_cache_slab)", "alloc_slab_page(kmem_cache_slab)", "__alloc_slab"]
+NAMES = [
+    "alloc_pages",
+    "kmem_cache_alloc_bulk(kmem_cache_buddy)",
+    "___slab_alloc(kmem_cache_buddy)",
+    "new_slab(kmem_cache_buddy)",
+    "allocate_slab(kmem_cache_buddy)",
+    "alloc_slab_page(kmem_cache_buddy)",
+    "kmem_cache_alloc(kmem_cache_slab)",
+    "___slab_alloc(kmem_cache_slab)",
+    "new_slab(kmem_cache_slab)",
+    "allocate_slab(kmem_cache_slab)",
+    "alloc_slab_page(kmem_cache_slab)",
+    "__alloc_slab",
+    "alloc_pages",
+    "kmem_cache_alloc_bulk(kmem_cache_buddy)",
+    "___slab_alloc(kmem_cache_buddy)",
+    "new_slab(kmem_cache_buddy)",
+    "allocate_slab(kmem_cache_buddy)",
+    "alloc_slab_page(kmem_cache_buddy)",
+    "kmem_cache_alloc(kmem_cache_slab)",
+    "___slab_alloc(kmem_cache_slab)",
+    "new_slab(kmem_cache_slab)",
+    "allocate_slab(kmem_cache_slab)",
+    "alloc_slab_page(kmem_cache_slab)",
+    "__alloc_slab",
+]
 DEPTHS = [*range(1, 13), *range(7, 19)]  # call 13 hangs under call 6
 
 
