@@ -27,6 +27,7 @@ WHEN: Final = ("call", "return")
 INTERRUPTS_NEST: Final = (
     256  # handlers that may be at work at once, each interrupted by the next; more are a handler that recurses for ever
 )
+_OVERFLOW: Final = "kernel stack overflow"
 _NULL: Final[tuple[object, ...]] = (None, 0)  # what a failed allocation returns
 # public functions that are no trace point and call some: what a handler raises in one of those undoes all of the function
 _OF_SEVERAL: Final = ("alloc_pages_bulk", "alloc_pages_desc", "alloc_pages_node_desc", "free_pages_desc", "_kmem_cache_grow")
@@ -247,7 +248,7 @@ class Probes:
         if raised is not None:
             m.restore(start)
             m._nesting, m._overflow, m._freeing = kept
-            raise raised
+            raise raised.with_traceback(None) if str(raised).startswith(_OVERFLOW) else raised  # of thousands of frames that are all alike
         return result
 
     def _interrupt(self, name: str, cache: str, when: str, traces: tuple[Trace, ...]) -> None:
@@ -268,7 +269,7 @@ class Probes:
                 with m.on_cpu(cpu):
                     interrupt.handler()
             except RecursionError:
-                self._raised = self._explained(KernelBug("kernel stack overflow: the handler's calls nest without end"))
+                self._raised = self._explained(KernelBug(f"{_OVERFLOW}: the handler's calls nest without end"))
                 raise self._raised from None
             except BaseException as error:
                 if error is not self._raised:
@@ -283,7 +284,7 @@ class Probes:
 
     def _not_too_deep(self) -> None:
         if (nested := self.machine._interrupted) > INTERRUPTS_NEST:
-            raise KernelBug(f"kernel stack overflow: {nested} interrupts, each come in while the one before was served")
+            raise KernelBug(f"{_OVERFLOW}: {nested} interrupts, each come in while the one before was served")
 
     def _explained(self, error: BaseException) -> BaseException:
         """Add to what a handler raised the chain of calls that it came from: of a long one, its ends."""
