@@ -15,19 +15,19 @@ _OTHER: Final = 1 << 40  # what is added to the pfns of the second machine, to t
 
 
 class Both(Snapshot):
-    """A copy of both machines' RAM.  ``beside``: what else there is to remember, told apart by its repr."""
+    """A copy of both machines' RAM.  ``beside``: what else there is to remember; ``compared``: what of it tells one snapshot from another."""
 
-    __slots__ = ("beside", "one", "other")
+    __slots__ = ("_compared", "beside", "one", "other")
 
-    def __init__(self, one: Snapshot, other: Snapshot, beside: Any) -> None:
+    def __init__(self, one: Snapshot, other: Snapshot, beside: Any, compared: str) -> None:
         (k1, m1, p1, _), (k2, m2, p2, _) = one.parts(), other.parts()
         super().__init__(k1 + k2, m1 + m2, p1 | {_OTHER + pfn: data for pfn, data in p2.items()}, 0)
-        self.one, self.other, self.beside = one, other, beside
+        self.one, self.other, self.beside, self._compared = one, other, beside, compared
 
     def key(self) -> tuple[bytes, bytes, dict[int, bytes]]:
         """Return what is compared, as a Snapshot of one machine does."""
         (k1, m1, p1), (k2, m2, p2) = self.one.key(), self.other.key()
-        return k1 + k2 + repr(self.beside).encode(), m1 + m2, p1 | {_OTHER + pfn: data for pfn, data in p2.items()}
+        return k1 + k2 + self._compared.encode(), m1 + m2, p1 | {_OTHER + pfn: data for pfn, data in p2.items()}
 
 
 class Packed(Snapshot):

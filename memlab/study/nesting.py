@@ -216,7 +216,7 @@ class Nesting:
 
     def snapshot(self) -> Both:
         """Return a copy of all RAM that ``restore`` takes and that can be compared with ``==``."""
-        return Both(Packed(self.written.snapshot()), Packed(self.bounded.snapshot()), self._state)
+        return Both(Packed(self.written.snapshot()), Packed(self.bounded.snapshot()), self._state, repr(self._state))
 
     def restore(self, snapshot: Both) -> None:
         """Make RAM what it was when the snapshot was taken.  TypeError or ValueError if it is of something else."""

@@ -91,7 +91,7 @@ class SideBySide:
 
     def snapshot(self) -> Both:
         """Return a copy of all RAM that ``restore`` takes and that can be compared with ``==``."""
-        return Both(self.linked.snapshot(), self.radix.snapshot(), sorted(self._held.items()))
+        return Both(self.linked.snapshot(), self.radix.snapshot(), dict(self._held), repr(sorted(self._held.items())))
 
     def restore(self, snapshot: Both) -> None:
         """Make RAM what it was when the snapshot was taken.  TypeError or ValueError if it is of something else."""
