@@ -49,8 +49,7 @@ def _as_written(_: object) -> str:
 
 
 def _stays_away(_: object) -> str:
-    losing = searched("as-written").losing
-    return _GONE[0 if losing is None else for_good(losing)]
+    return _GONE[for_good(searched("as-written").losses[2])]
 
 
 def _bounded_interrupted(_: object) -> str:
@@ -153,7 +152,7 @@ PREDICTIONS = (
     ),
     Prediction(
         "10.e",
-        question="Two pages stayed away when all was freed in the order of addresses, and shrunk. There are other orders, and one may shrink in between. How many pages stay away in the best of them?",
+        question="Four allocations; then two pages stayed away when all was freed in the order of addresses, and shrunk. There are other orders, and one may shrink in between. How many pages stay away in the best of them?",
         choices=(
             (_GONE[0], "All blocks are free, and all objects; but where do the descriptors of free blocks lie?"),
             (_GONE[1], "Both pages hold a descriptor, and the one does not go without the other."),
@@ -356,9 +355,7 @@ def _rule_question(rng: Random) -> Question:
     told = "; ".join(f"order {order}: {', '.join(map(str, pfns))}" for order, pfns in by_order.items())
 
     def grade(reply: str) -> Verdict:
-        if reply.strip().lower() == kind:
-            return Verdict(True, f"Right: {said}.")
-        return Verdict(False, f"Not so: {said}.")
+        return Verdict(reply.strip().lower() == kind, f"{said[0].upper()}{said[1:]}.")
 
     text = (
         f"A machine of 32 pages, max_order 4. Its free blocks, by first page: {told}. Which invariant is broken? "
