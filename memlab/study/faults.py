@@ -3,7 +3,7 @@
 For each operation of the public face, from each of many states: run it once to count its calls at every trace point that may fail; then, for each of
 those calls, put the state back, make that one call fail, and look.  If the operation failed: check() is clean, the state is equivalent to the one
 before (see equivalence.py for what that means), and the same operation succeeds when tried again, if it would have before
-(unless, as written, the free pages became empty slabs of descriptors, which the report counts).  If it found another way:
+(unless free pages became empty slabs of descriptors on the way, which the report counts).  If it found another way:
 check() is clean, and freeing what it got gives a state equivalent to the one after the same without a fault.
 
     python -m memlab.study.faults            every operation from some hundred states
@@ -88,7 +88,7 @@ class Report:
 
     ``survived``: faults after which the operation found another way.  ``retried``: retries that were made and succeeded.  ``skipped``: calls
     that were not made to fail, as the operation had very many at the point.  ``spent``: faults after which nothing was lost and yet the retry
-    failed, as free pages had become empty slabs of descriptors (as written only; the smallest case is in the tests).  ``example``: the first leak, its way made as short as could be.
+    failed, as free pages had become empty slabs of descriptors (the smallest case is in the tests).  ``example``: the first leak, its way made as short as could be.
     """
 
     operations: Counter[str] = field(default_factory=Counter)
@@ -232,7 +232,7 @@ def _fault(
             again = work.call(name)
             if _size(again) < size:
                 wrong = [f"the retry got {_size(again)} of {size}"]
-                if not m.bounded and pages_free < free:
+                if pages_free < free:
                     report.spent.append(Leak(state, name, at, nth, wrong[0]))
                     return []
                 return wrong
