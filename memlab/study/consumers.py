@@ -133,7 +133,7 @@ class KeepLowOrdersEmpty(Consumer):
 def descriptor_cache(m: Machine, name: str) -> KmemCache:
     """Return kmem_cache_buddy or kmem_cache_slab, as ``m.caches[name]`` does, but without looking at all others.  ValueError for another name."""
     slots = {"kmem_cache_buddy": m.KC_BUDDY, "kmem_cache_slab": m.KC_SLAB}
-    if name not in slots:
+    if not isinstance(name, str) or name not in slots:
         raise ValueError(f"there is no cache {name!r} of descriptors; there are {', '.join(slots)}")
     return m._view(slots[name])
 
