@@ -3,7 +3,7 @@
 For each operation of the public face, from each of many states: run it once to count its calls at every trace point that may fail; then, for each of
 those calls, put the state back, make that one call fail, and look.  If the operation failed: check() is clean, the state is equivalent to the one
 before (see equivalence.py for what that means), and the same operation succeeds when tried again, if it would have before
-(unless free pages became empty slabs of descriptors on the way, which the report counts).  If it found another way:
+(unless pages that were to be had became empty slabs of descriptors on the way, which the report counts).  If it found another way:
 check() is clean, and freeing what it got gives a state equivalent to the one after the same without a fault.
 
     python -m memlab.study.faults            every operation from some hundred states
@@ -88,7 +88,7 @@ class Report:
 
     ``survived``: faults after which the operation found another way.  ``retried``: retries that were made and succeeded.  ``skipped``: calls
     that were not made to fail, as the operation had very many at the point.  ``spent``: faults after which nothing was lost and yet the retry
-    failed, as free pages had become empty slabs of descriptors (the smallest case is in the tests).  ``example``: the first leak, its way made as short as could be.
+    failed, as pages that were to be had had become empty slabs of descriptors (the smallest case is in the tests).  ``example``: the first leak, its way made as short as could be.
     """
 
     operations: Counter[str] = field(default_factory=Counter)
@@ -112,7 +112,7 @@ class Report:
             f"{self.faults:,} faults at {sum(n > 0 for n in self.points.values())} points in {len(self.operations)} operations from {self.states:,} states",
             f"{self.survived:,} the operation got round; {self.faults - self.survived:,} it failed by, and {self.retried:,} retries succeeded",
             f"{self.skipped:,} calls left out, of operations with more than {3 * _MOST_CALLS} at one point",
-            f"{len(self.spent)} retries failed, as free pages had become empty slabs of descriptors",
+            f"{len(self.spent)} retries failed, as pages had become empty slabs of descriptors",
             f"{len(self.leaks)} leaks",
         ]
         return "\n".join([*lines, *([str(self.example)] if self.example else [])])
@@ -211,7 +211,7 @@ def _fault(
     ``fine``: what RAM was after faults of the same operation by which nothing was lost; the same RAM again is not looked at again.
     """
     m = work.m
-    free = m.free_pages_count
+    slabs = _descriptor_slabs(m)
     try:
         with m.fail(at, nth) as fault:
             got = work.call(name)
@@ -227,12 +227,12 @@ def _fault(
             report.retried += size > 0
             return []
         wrong = _checked(m) + differences(before, essence(m))
-        pages_free = m.free_pages_count
+        more = _descriptor_slabs(m) > slabs
         if size and not wrong:
             again = work.call(name)
             if _size(again) < size:
                 wrong = [f"the retry got {_size(again)} of {size}"]
-                if pages_free < free:
+                if more:
                     report.spent.append(Leak(state, name, at, nth, wrong[0]))
                     return []
                 return wrong
@@ -252,6 +252,10 @@ def _checked(m: Machine) -> list[str]:
     except Corruption as broken:
         return [str(broken)]
     return []
+
+
+def _descriptor_slabs(m: Machine) -> int:
+    return m._nr_slabs(m.KC_BUDDY) + m._nr_slabs(m.KC_SLAB)
 
 
 def _size(got: Any) -> int:
