@@ -24,7 +24,7 @@ TINY = "32 pages of 256 bytes"
 
 @pytest.mark.parametrize("design", DESIGNS)
 def test_no_fault_at_any_point_in_any_operation_loses_anything(design):
-    report = sweep(states(designs=[design]), sample=3)
+    report = sweep(states(designs=[design]), sample=2)
     assert report.leaks == [], str(report)
     assert set(report.points) == set(MAY_FAIL)
     assert all(report.points[at] > 0 for at in MAY_FAIL)
@@ -144,7 +144,7 @@ def test_a_planted_leak_is_found_and_shown_by_a_short_sequence_that_can_be_run_a
         assert bool(differences(before, essence(work.m))) is wrong
 
 
-# What a failed allocation may do: the shortest case that the sweep has led to
+# What a failed allocation may do: the smallest case that the sweep has led to
 
 
 def one_pair(design):
