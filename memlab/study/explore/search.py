@@ -290,6 +290,10 @@ class Search:
         """Search on in slices of ``every`` transitions: yields the Report after each, and can be dropped at any of them."""
         r = self.report
         r.stopped = ""
+        if states is not None and r.states >= states and not r.broken:
+            r.stopped = f"at {r.states:,} states"
+            yield r
+            return
         for parent, edges in () if r.broken else self._expanded(processes):
             for edge in itertools.islice(edges, self._noted, None):
                 self._note(parent, edge)

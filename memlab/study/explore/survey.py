@@ -173,11 +173,16 @@ class Survey:
         for buddy in rest:
             li = (buddy - B) >> 3
             pfn, order = (w[li + _BUDDY_PAGE] - m.V) >> 3, w[li + _BUDDY_ORDER] & 0xFFFFFFFF
-            n = 1 << order
             word = owner.pop(buddy, buddy | _BUDDY)
-            if not self._is_block(buddy, pfn, order) or pfn & (n - 1) or words[pfn : pfn + n] != [word] * n:
+            if not self._is_block(buddy, pfn, order):
                 raise _BrokenRule
-            if word & 15 != _BUDDY:
+            n = 1 << order
+            if pfn & (n - 1) or words[pfn : pfn + n] != [word] * n:
+                raise _BrokenRule
+            if word & 15 == _BUDDY:
+                if w[li] != self._flags:  # HELD is for descriptors that describe nothing, or somebody else's pages
+                    raise _BrokenRule
+            else:
                 ref = w[((word & ~15) - B >> 3) + _REFCOUNT]
                 if ref >> 32 != order or not ref & 0xFFFFFFFF:
                     raise _BrokenRule
