@@ -178,7 +178,7 @@ def disguise(e, rng):
 @pytest.mark.parametrize("design", DESIGNS)
 def test_images_of_one_form_lead_to_the_same_forms(design, interrupts):
     """Bisimulation, sampled: RAM that differs, with one canonical form, has the same future."""
-    e, images = walk(design, DEFAULT, 7, 40)
+    e, images = walk(design, DEFAULT, 7, 120)
     one, rng, disguised = Expander(Plan(Setup(design), interrupts, DEFAULT, tuple(HANDLERS), 2, 0)), random.Random(8), 0
 
     def future(image):
