@@ -10,7 +10,7 @@ from itertools import islice
 import pytest
 
 from memlab import Machine
-from memlab.cache_table import FREELIST, OFFSET, SIZE
+from memlab.cache_table import FREELIST, MIN_PARTIAL, OFFSET, SIZE
 from memlab.check import check
 from memlab.study.consumers import free_descriptors
 from memlab.study.explore import DEFAULT, EVERYTHING, HANDLERS, Broken, Search, Setup, Survey
@@ -101,6 +101,18 @@ def test_a_survey_refuses_any_change_of_what_no_operation_changes():
         assert e.survey.look() is None
         m.w[at] ^= 1
     assert e.survey.look() is not None
+
+
+def test_a_write_where_no_operation_writes_is_a_broken_rule_even_if_check_knows_no_rule_for_it():
+    class Scribbler(Machine):
+        def split_page(self, pfn):
+            self.w[self.KC_BUDDY + MIN_PARTIAL] ^= 1
+            return super().split_page(pfn)
+
+    broken = Search(machine=Scribbler).run(states=100).broken
+    assert broken.rules == ("kernel-area",)
+    assert broken.history[-1].operation == "split_page"
+    assert check(broken.history.run()) == []
 
 
 def test_a_survey_does_not_look_at_the_counters_and_free_pages():
