@@ -88,7 +88,7 @@ def test_a_survey_agrees_with_check_about_every_word_that_operations_change(desi
     m = e.m
     e.unpack(images[-1])
     for at in [*range(m.MM, m.MM + m.nr_pages), *(at for a, b in e.survey.spans for at in range(a, b)), *slab_words(m)]:
-        for value in (0, m.w[at] ^ 1, m.w[at] ^ 16, m.w[at] + (1 << 32)):
+        for value in (0, m.w[at] ^ 1, m.w[at] ^ 16, m.w[at] + (1 << 32), m.w[at] ^ 1 << 55, m.w[at] ^ 1 << 63):
             agree(e, at, value & (1 << 64) - 1)
 
 

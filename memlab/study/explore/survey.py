@@ -27,6 +27,7 @@ _BUDDY_PAGE: Final = 4  # words of struct buddy
 _BUDDY_ORDER: Final = 3
 _SLAB_OWN: Final = 8 * FREELIST  # bytes of struct slab: what it says of its objects is freelist, counts, virt and slab_cache, to its end
 _SLAB_END: Final = slab.sizeof
+_COUNTS_USED: Final = (1 << 56) - 1  # the last byte of the word of counts is padding
 _MOST_SLABS: Final = 20_000
 _REFCOUNT: Final = memdesc.sizeof // 8 + 3  # of a user's descriptor: refcount in the low half, order in the high half
 
@@ -291,7 +292,7 @@ class Survey:
             every = self._all_objects(pfn, cache, order)
         free = self._freelist(w[si + FREELIST], every, cache.link)
         on_list, on_cpu = len(free), 0
-        if c != (len(every) - on_list | len(every) << 16 | order << 32 | (mine is not None) << 40):
+        if c & _COUNTS_USED != (len(every) - on_list | len(every) << 16 | order << 32 | (mine is not None) << 40):
             raise _BrokenRule
         if mine is not None:
             active = self._freelist(mine, every, cache.link)
