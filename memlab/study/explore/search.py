@@ -86,7 +86,7 @@ class Expander:
         self.unpack(image)
         form = survey.look() or b""
         here = m.map[: self.whole]
-        before = (form, self._kept())
+        before = _digest(form), here
         steps = [Step(name, what) for name in plan.operations for what in OPERATIONS[name].on(survey, plan.orders)]
         for plain in steps:
             schedules: list[tuple[tuple[int, str], ...]] = [()]
@@ -97,8 +97,8 @@ class Expander:
                 if len(schedule) < plan.interrupts:
                     schedules += [(*schedule, chance) for chance in reversed(self.gauge.chances)]
 
-    def _try(self, step: Step, before: tuple[bytes, tuple[Any, ...]]) -> Edge:
-        """Do a step; return its edge."""
+    def _try(self, step: Step, before: tuple[bytes, bytes]) -> Edge:
+        """Do a step; return its edge.  ``before``: key and RAM of the state it starts from."""
         m, gauge, operation, plan = self.m, self.gauge, OPERATIONS[step.operation], self.plan
         gauge.reset(step, plan.handlers if len(step.interrupts) < plan.interrupts else ())
         counted = m.w[m.ALLOCATED_FREEING]
@@ -111,7 +111,7 @@ class Expander:
         except Exception as error:  # noqa: BLE001 - a broken allocator may raise anything
             return self._bad(step, "bug", f"{type(error).__name__}: {error}")
         if operation.only_depth:
-            return Edge(step, _digest(before[0]), b"", gauge.depth, None, None)
+            return Edge(step, before[0], b"", gauge.depth, None, None)
         if operation.frees and (gauge.allocations or m.w[m.ALLOCATED_FREEING] != counted):
             return self._bad(step, "allocating free", "a free called what allocates")
         raw = self._raw()
@@ -120,15 +120,17 @@ class Expander:
         if key is None or not self.survey.fixed():
             form = self.survey.look()
             if form is None:
-                return self._bad(step, "rule", _rules(m))
+                return self._bad(step, "rule", self._rules())
             if len(self._keys) > _MOST_KEYS:
                 self._keys.clear()
             key = self._keys[digest] = _digest(form)
-        if result is None and not operation.frees and not step.interrupts and key != _digest(before[0]):
-            self.survey.look()
+        if result is None and not operation.frees and not step.interrupts and key != before[0]:
             now = self._kept()
-            if now != before[1]:
-                return self._bad(step, "failure", f"a failed allocation changed what is live or can be had: {before[1]} became {now}")
+            after, m.map[: self.whole] = m.map[: self.whole], before[1]
+            then = self._kept()
+            m.map[: self.whole] = after
+            if now != then:
+                return self._bad(step, "failure", f"a failed allocation changed what is live or can be had: {then} became {now}")
         if key in self._known:
             return Edge(step, key, b"", gauge.depth, None, None)
         if self._known is self._found:
@@ -142,12 +144,23 @@ class Expander:
         return Edge(step, key, image, depth, None, lost)
 
     def _kept(self) -> tuple[Any, ...]:
-        """Return what a failed allocation must leave as it is, after a look."""
+        """Return what a failed allocation must leave as it is."""
         s = self.survey
+        s.look()
         return sorted(s.blocks.items()), len(s.held), len(s.objects), s.spare_pages()
 
     def _bad(self, step: Step, kind: str, words: str) -> Edge:
         return Edge(step, b"", b"", self.gauge.depth, (kind, words), None)
+
+    def _rules(self) -> str:
+        """Return what is wrong with an image that the survey refused: what check() says, if it is not a word of which check() knows no rule."""
+        try:
+            self.m.check()
+        except Corruption as corruption:
+            return str(corruption)
+        if not self.survey.fixed():
+            return "kernel-area: a word of the kernel area was written that no operation changes"
+        raise AssertionError("a survey refused an image in which check() finds nothing")
 
     def lost(self) -> int:
         """Free everything that is live, shrink, and return how many pages fewer are free than on the fresh machine."""
@@ -290,6 +303,10 @@ class Search:
         """Search on in slices of ``every`` transitions: yields the Report after each, and can be dropped at any of them."""
         r = self.report
         r.stopped = ""
+        if states is not None and r.states >= states and not r.broken:
+            r.stopped = f"at {r.states:,} states"
+            yield r
+            return
         for parent, edges in () if r.broken else self._expanded(processes):
             for edge in itertools.islice(edges, self._noted, None):
                 self._note(parent, edge)
@@ -358,15 +375,6 @@ class Search:
 
 def _digest(form: bytes) -> bytes:
     return hashlib.blake2b(form, digest_size=16).digest()
-
-
-def _rules(m: Machine) -> str:
-    """Return what check() says of an image that a survey refused."""
-    try:
-        m.check()
-    except Corruption as corruption:
-        return str(corruption)
-    raise AssertionError("a survey refused an image in which check() finds nothing")
 
 
 def _known(names: Iterable[str] | None, table: dict[str, Any], what: str, usual: tuple[str, ...]) -> tuple[str, ...]:

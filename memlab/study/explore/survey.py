@@ -19,12 +19,16 @@ from ...cache_table import CACHE, COUNTS, CPU_ROW, FREELIST, LIST, NODE_WORDS, N
 from ...machine import Machine
 from ...memdesc import MemType
 from ...slub_size import SLAB, objects_per_slab
-from ...structs import HELD, UNUSED, memdesc
+from ...structs import HELD, UNUSED, memdesc, slab
 from ...users import USERS
 
 _FREE, _BUDDY, _SLAB, _FOLIO, _VMALLOC = (int(MemType[kind]) for kind in ("FREE", "BUDDY", "SLAB", "FOLIO", "VMALLOC"))
 _BUDDY_PAGE: Final = 4  # words of struct buddy
 _BUDDY_ORDER: Final = 3
+_SLAB_OWN: Final = 8 * FREELIST  # bytes of struct slab: what it says of its objects is freelist, counts, virt and slab_cache, to its end
+_SLAB_END: Final = slab.sizeof
+_COUNTS_USED: Final = (1 << 56) - 1  # the last byte of the word of counts is padding
+_MOST_SLABS: Final = 20_000
 _REFCOUNT: Final = memdesc.sizeof // 8 + 3  # of a user's descriptor: refcount in the low half, order in the high half
 
 
@@ -44,6 +48,17 @@ class _Cache(NamedTuple):
     link: int
     orders: tuple[int, ...]
     kind: int  # of the pages that its objects describe; 0 if they describe none
+
+
+class _Slab(NamedTuple):
+    """What a look at one slab found: its cache's address, its part of the form, its live descriptors with their kind, or its live objects."""
+
+    cache: int
+    order: int
+    is_partial: bool  # where it is no CPU's
+    form: tuple[int, ...]
+    live: dict[int, int]
+    objects: list[tuple[str, int]]
 
 
 class Survey:
@@ -80,6 +95,7 @@ class Survey:
         self.objects: list[tuple[str, int]] = []
         self.users: dict[int, int] = {}
         self._every: dict[tuple[int, int, int], frozenset[int]] = {}
+        self._slabs_known: dict[tuple[int, bytes, bytes, int | None], _Slab] = {}
 
     def look(self) -> bytes | None:
         """Return the canonical form of RAM, or None if a rule is broken.  Ends on any image."""
@@ -173,11 +189,16 @@ class Survey:
         for buddy in rest:
             li = (buddy - B) >> 3
             pfn, order = (w[li + _BUDDY_PAGE] - m.V) >> 3, w[li + _BUDDY_ORDER] & 0xFFFFFFFF
-            n = 1 << order
             word = owner.pop(buddy, buddy | _BUDDY)
-            if not self._is_block(buddy, pfn, order) or pfn & (n - 1) or words[pfn : pfn + n] != [word] * n:
+            if not self._is_block(buddy, pfn, order):
                 raise _BrokenRule
-            if word & 15 != _BUDDY:
+            n = 1 << order
+            if pfn & (n - 1) or words[pfn : pfn + n] != [word] * n:
+                raise _BrokenRule
+            if word & 15 == _BUDDY:
+                if w[li] != self._flags:  # HELD is for descriptors that describe nothing, or somebody else's pages
+                    raise _BrokenRule
+            else:
                 ref = w[((word & ~15) - B >> 3) + _REFCOUNT]
                 if ref >> 32 != order or not ref & 0xFFFFFFFF:
                     raise _BrokenRule
@@ -217,7 +238,8 @@ class Survey:
     def _look_at_slabs(self, words: list[int], frozen: dict[int, int], live: dict[int, int], form: list[int]) -> dict[int, set[int]]:
         """Look at each slab's own words; note its live descriptors.  Returns the slabs that belong on each cache's partial list."""
         m = self.m
-        w, B, PS, limit = m.w, m.B, m.PS, m.B + (m.nr_pages << m.PS)
+        w, room, B, PS, limit = m.w, m.map, m.B, m.PS, m.B + (m.nr_pages << m.PS)
+        slabs_known = self._slabs_known
         self._slabs: dict[int, int] = {}
         partial: dict[int, set[int]] = {address: set() for address in self.caches}
         count = dict.fromkeys(self.caches, 0)
@@ -231,48 +253,58 @@ class Survey:
             if not B <= address < limit:
                 raise _BrokenRule
             self._slabs[address] = pfn
-            si = (address - B) >> 3
-            c, first = w[si + COUNTS], w[si + FREELIST]
-            which = w[si + CACHE]
-            cache = self.caches.get(which)
-            if cache is None or w[si + VIRT] != B + (pfn << PS):
-                raise _BrokenRule
-            order = c >> 32 & 0xFF
-            if order not in cache.orders:
-                raise _BrokenRule
-            every = self._every.get((pfn, cache.number, order))
-            if every is None:
-                every = self._all_objects(pfn, cache, order)
-            objects = len(every)
-            if c >> 16 & 0xFFFF != objects:
-                raise _BrokenRule
+            mine = frozen.get(address)
+            # all that a slab's look depends on: most slabs are as they were in the state before
+            at = address - B
+            key = pfn, room[at + _SLAB_OWN : at + _SLAB_END], room[pfn << PS : (pfn + 1) << PS], mine
+            known = slabs_known.get(key)
+            if known is None:
+                known = self._look_at_slab(pfn, at >> 3, mine)
+                if known.order == 0:
+                    if len(slabs_known) > _MOST_SLABS:
+                        slabs_known.clear()
+                    slabs_known[key] = known
+            which = known.cache
             count[which] += 1
-            free = self._freelist(first, every, cache.link)
-            on_list = len(free)
-            if c & 0xFFFF != objects - on_list or c >> 48:
-                raise _BrokenRule
-            on_cpu = 0
-            if address in frozen:
+            if mine is not None:
                 left -= 1
-                if c >> 40 & 0xFF != 1:
-                    raise _BrokenRule
-                mine = self._freelist(frozen[address], every, cache.link)
-                on_cpu = len(mine)
-                if not free.isdisjoint(mine):
-                    raise _BrokenRule
-                free |= mine
-            elif c >> 40 & 0xFF:
-                raise _BrokenRule
-            elif on_list:
+            elif known.is_partial:
                 partial[which].add(address)
-            form += (cache.number, order, on_list, on_cpu)
-            if cache.kind:
-                live |= dict.fromkeys(every - free, cache.kind)
-            else:
-                self.objects += [(cache.name, obj) for obj in every - free]
+            form += known.form
+            live |= known.live
+            self.objects += known.objects
         if left or any(w[cache.node + NR_SLABS] != count[address] for address, cache in self.caches.items()):
             raise _BrokenRule
         return partial
+
+    def _look_at_slab(self, pfn: int, si: int, mine: int | None) -> _Slab:
+        """Look at one slab: its struct slab, the pages, and ``mine``, its CPU's freelist; None if it is no CPU's."""
+        w, B = self.m.w, self.m.B
+        c, which = w[si + COUNTS], w[si + CACHE]
+        cache = self.caches.get(which)
+        if cache is None or w[si + VIRT] != B + (pfn << self.m.PS):
+            raise _BrokenRule
+        order = c >> 32 & 0xFF
+        if order not in cache.orders:
+            raise _BrokenRule
+        every = self._every.get((pfn, cache.number, order))
+        if every is None:
+            every = self._all_objects(pfn, cache, order)
+        free = self._freelist(w[si + FREELIST], every, cache.link)
+        on_list, on_cpu = len(free), 0
+        if c & _COUNTS_USED != (len(every) - on_list | len(every) << 16 | order << 32 | (mine is not None) << 40):
+            raise _BrokenRule
+        if mine is not None:
+            active = self._freelist(mine, every, cache.link)
+            on_cpu = len(active)
+            if not free.isdisjoint(active):
+                raise _BrokenRule
+            free |= active
+        live = every - free
+        form = cache.number, order, on_list, on_cpu
+        if cache.kind:
+            return _Slab(which, order, on_list > 0, form, dict.fromkeys(live, cache.kind), [])
+        return _Slab(which, order, on_list > 0, form, {}, [(cache.name, obj) for obj in live])
 
     def _freelist(self, obj: int, every: frozenset[int], link: int) -> set[int]:
         """Return the objects on a freelist of the slab that has ``every`` object."""
