@@ -44,7 +44,7 @@ def outcome(report: Report) -> str:
             f"  states: {report.states:,}, transitions: {report.transitions:,}, complete up to {report.level} operations",
             f"  broken: {report.broken.rules if report.broken else 'nothing'}",
             f"  alloc_pages: {report.depth('alloc_pages')} frames deep at most; free_pages: {report.depth('free_pages')}",
-            f"  all freed from {report.returned} states: from {report.lossy} not all pages came back, at most {report.lost} stayed away",
+            f"  all freed from {report.returned} states: pages stayed away after {report.lossy}, at most {report.lost}",
         )
     )
 
