@@ -506,7 +506,7 @@ def _memory_question(rng: Random) -> Question:
 def _grade(right: str, why: str) -> Callable[[str], Verdict]:
     def grade(reply: str) -> Verdict:
         given = reply.strip().replace(",", "")
-        return Verdict(True, f"Right: {why}.") if given == right else Verdict(False, f"Not so: {why}.")
+        return Verdict(given == right, f"{why[0].upper()}{why[1:]}.")
 
     return grade
 
