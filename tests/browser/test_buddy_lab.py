@@ -34,6 +34,14 @@ DRAWN = """lab => {
     .filter(([, words]) => words));
 }"""
 
+# The fragments that are not, element by element, what their text says; to draw one, the browser changes what it drew before.
+WRONG = """(lab, texts) => Object.entries(texts).filter(([id, text]) => {
+  const group = document.createElementNS('http://www.w3.org/2000/svg', 'g');
+  group.dataset.fragment = id;
+  group.innerHTML = text;
+  return !lab.querySelector(`[data-fragment="${id}"]`)?.isEqualNode(group);
+}).map(([id]) => id)"""
+
 
 class BuddyPage(LabPage):
     """A Buddy lab on a page; ``name`` is what its view is called in the kernel."""
@@ -43,7 +51,11 @@ class BuddyPage(LabPage):
         self.name = name
 
     def agrees(self):
-        """Compare page map, tree and free lists with RAM, which must be in order; return {first page: letter and order}."""
+        """Compare page map, tree and free lists with RAM, which must be in order; return {first page: letter and order}.
+
+        And each fragment with the picture that the view would draw anew.
+        """
+        assert self.lab.evaluate(WRONG, self.in_kernel(f"dict({self.name}.picture().fragments)")) == []
         ram = self.in_kernel(f"ram({self.name})")
         assert {int(pfn): words for pfn, words in self.lab.evaluate(DRAWN).items()} == ram
         tree = self.lab.locator("[data-fragment^='tree-targets'] path").evaluate_all("paths => paths.map(path => path.dataset.cell)")
@@ -252,7 +264,8 @@ def grab(session, size):
     return Done(f"Grabbed a {size} block.")
 
 action = Action("grab", "Grab", run=grab, code=lambda _s, size: "m.alloc_pages(5)", params=(ChoiceParam("size", "Size", ("large", "too large")),))
-LabView(Lab("grab", "Grab lab", BUDDY_LAB.preset, (action,), BUDDY_LAB.figure, BUDDY_LAB.details, ()), lab.session)
+grabber = LabView(Lab("grab", "Grab lab", BUDDY_LAB.preset, (action,), BUDDY_LAB.figure, BUDDY_LAB.details, ()), lab.session)
+grabber
 """
 ANOTHER_LAB = """
 def buddy_of(pfn, order):
@@ -267,7 +280,10 @@ def test_views_of_a_machine_stay_in_step_and_labs_of_two_machines_apart(run_all,
     write_notebook(workbook / "my" / "views.ipynb", RAM, TWO_VIEWS, SECOND_VIEW, ANOTHER_LAB)
     page = run_all("views.ipynb")
     page.set_viewport_size({"width": 1400, "height": 4000})  # JupyterLab draws only what is in sight
-    one, two = (BuddyPage(page, page.locator(f".memlab-lab[aria-label='{name}']").first) for name in ("Buddy lab", "Grab lab"))
+    one, two = (
+        BuddyPage(page, page.locator(f".memlab-lab[aria-label='{title}']").first, name)
+        for title, name in (("Buddy lab", "lab"), ("Grab lab", "grabber"))
+    )
     other = BuddyPage(page, page.locator(".memlab-lab").last, "other")
     for view in (one, two, other):
         expect(view.lab.locator("[data-cell^='page-']").first).to_be_visible()
