@@ -8,6 +8,7 @@ Source: the email's last paragraph, which names them: somebody eats struct slabs
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Final
 
@@ -20,7 +21,7 @@ from ..zone import Zone, ZoneType
 _ZONE_FLAG: Final = {ZoneType.NORMAL: 0, ZoneType.DMA: GFP.DMA, ZoneType.DMA32: GFP.DMA32}
 
 
-class Consumer:
+class Consumer(ABC):
     """Takes things when called, and holds them: ``m.interrupt("new_slab", "call", EatSlabs(m))``.
 
     ``m``: the machine.  ``most``: how many it takes each time it is called, None for all there are.  ``held``: addresses or pfns, in order.
@@ -44,17 +45,17 @@ class Consumer:
         n = self.on_hand()
         self.held += self.take(n if self.most is None else min(n, self.most))
 
+    @abstractmethod
     def on_hand(self) -> int:
         """Return how many there are to take without growing a cache or splitting a block."""
-        raise NotImplementedError
 
+    @abstractmethod
     def take(self, n: int) -> list[int]:
         """Take ``n`` of them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def give_back(self) -> None:
         """Free all that is held."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: holds {len(self.held)}>"
