@@ -15,8 +15,9 @@ from memlab.check import check
 from memlab.study.consumers import free_descriptors
 from memlab.study.explore import DEFAULT, EVERYTHING, HANDLERS, Broken, Search, Setup, Survey
 from memlab.study.explore import __main__ as command
+from memlab.study.explore.choices import on_hand, survey_for
 from memlab.study.explore.search import Expander, Plan, _digest, _packed
-from memlab.study.explore.steps import RunsAway, do, on_hand, survey_for
+from memlab.study.explore.steps import RunsAway, do
 
 DESIGNS = ["as-written", "bounded"]
 SETS = {"default": DEFAULT, "everything": EVERYTHING}
@@ -355,6 +356,8 @@ def test_an_interrupt_from_the_keyboard_ends_a_search_like_a_budget_and_it_can_g
 
 def test_ctrl_c_ends_a_search_on_two_processes_without_a_traceback():
     source = (
+        "import signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores it\n"
         "from memlab.study.explore import Search\n"
         "print(Search().run(states=10**9, processes=2, progress=lambda report: print('going', flush=True)))"
     )

@@ -19,7 +19,7 @@ function makeSvg(tag, attributes = {}) {
 
 function render({ model, el }) {
   const prefix = `memlab-${Math.random().toString(36).slice(2)}`; // views on a page must not share ids; each has a copy of this module
-  const pending = new Set();
+  const pending = new Map(); // sequence number -> action of each message that no answer came to
   const cells = new Map(); // id -> [label, row, column]
   const fragments = new Map(); // id -> its <g>
   const texts = new Map(); // id -> what that was made of
@@ -29,10 +29,13 @@ function render({ model, el }) {
   let sequence = Math.floor(Math.random() * 2 ** 40); // views of one widget get each other's answers, and tell them apart by it
 
   const send = (action, params = {}) => {
-    pending.add(++sequence);
+    pending.set(++sequence, action);
+    busy();
     model.send({ action, params, sequence });
     return sequence;
   };
+  // The picture is about to change; a search's slices ask for themselves, one after the other.
+  const busy = () => host.setAttribute("aria-busy", [...pending.values()].some((action) => action !== "search_on"));
 
   // -- what stands there from the beginning
 
@@ -316,10 +319,12 @@ function render({ model, el }) {
     if (answer.fragments) patch(answer);
     time.answered(answer.sequence);
     inside.answered(answer.sequence);
-    if (!pending.delete(answer.sequence)) {
+    if (!pending.has(answer.sequence)) {
       if (status.textContent.startsWith("Waiting")) status.textContent = "";
       return; // another view's doing: the picture follows, but only the view that acted speaks
     }
+    for (const sent of pending.keys()) if (sent <= answer.sequence) pending.delete(sent); // an earlier one without an answer got lost
+    busy();
     if ("progress" in answer) progress.textContent = answer.progress;
     if (answer.searching) send("search_on");
     if (answer.file) download(answer.name, answer.file);

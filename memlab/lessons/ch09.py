@@ -2,147 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from random import Random
-from typing import Any, Final, NamedTuple
+from typing import Any
 
-from ..check_rules import Corruption
-from ..figures.call_chain import FRAME_BYTES, STACK_BYTES
+from ..figures.call_chain import STACK_BYTES
 from ..figures.picture import count
 from ..gfp import GFP
 from ..machine import Machine
 from ..ram import KernelBug
-from ..study.consumers import EatBuddies, EatSlabs, KeepLowOrdersEmpty, free_descriptors
-from ..study.explore import TINY, Search
-from ..study.worst_chain import EMAIL_CHAIN, HERE, email_chain
-from ..trace import Call, Trace
+from ..study.consumers import free_descriptors
+from .ch09_chains import (
+    FITS,
+    LEFT_OUT,
+    churned,
+    conspire,
+    first_block,
+    frames,
+    in_frames,
+    roomy,
+    scarce,
+    stock_of,
+    traced,
+)
+from .ch09_checks import check_backtrace, check_by_hand, check_fill, check_stack
 from .model import Chapter, Drill, Exercise, Prediction, Question, Verdict
-
-FITS: Final = STACK_BYTES // FRAME_BYTES  # frames of the assumed size on a stack
-ASKED: Final = {  # what the search is asked about -> how the chapter calls it
-    "alloc_pages": "alloc_pages",
-    "split_page": "split_page",
-    "get_free_page": "get_free_page",
-    "take a struct buddy": "alloc from kmem_cache_buddy",
-    "take a struct slab": "alloc from kmem_cache_slab",
-    "kmalloc": "kmalloc",
-    "folio_alloc": "folio_alloc",
-}
-
-
-def scarce(design: str = "as-written", slabs: int | None = 0, below: int = 2) -> Machine:
-    """Boot 64 MiB, and use up the free blocks of the orders below ``below``, all free struct buddys, and all free struct slabs but ``slabs`` (None: leave all)."""
-    m = Machine("64M", design=design)
-    KeepLowOrdersEmpty(m, below=below)()
-    EatBuddies(m)()
-    left = free_descriptors(m, "kmem_cache_slab")
-    if slabs is not None and left > slabs:
-        EatSlabs(m, left - slabs)()
-    return m
-
-
-def roomy() -> Machine:
-    """Boot 64 MiB, and use up the free blocks below order 6; struct buddys and struct slabs are at hand."""
-    m = Machine("64M")
-    KeepLowOrdersEmpty(m, below=6)()
-    return m
-
-
-def first_block(m: Machine, order: int) -> int:
-    """Return the block of ``order`` that a request for it would get, and leave it free."""
-    pfn = m.alloc_pages(order) or 0
-    m.free_pages(pfn)
-    return pfn
-
-
-def churned(design: str) -> Machine:
-    """Boot 64 MiB, allocate 12,000 objects of 2 KiB, free them, and shrink the caches."""
-    m = Machine("64M", design=design)
-    for address in [m.kmalloc(2048) or 0 for _ in range(12_000)]:
-        m.kfree(address)
-    m.shrink()
-    return m
-
-
-class Plot(NamedTuple):
-    """Who takes part in the conspiracy against one ``alloc_pages(0)``."""
-
-    low: bool = True
-    high: bool = True
-    buddies: bool = True
-    slabs: bool = True
-    later_buddies: bool = True
-    later_slabs: bool = True
-
-
-LEFT_OUT: Final = {
-    "nothing": Plot(),
-    "low orders are kept empty": Plot(low=False),
-    "high orders are left alone": Plot(high=False),
-    "struct buddys are used up before": Plot(buddies=False),
-    "struct slabs are used up before": Plot(slabs=False),
-    "the interrupt eats struct buddys": Plot(later_buddies=False),
-    "the interrupt eats struct slabs": Plot(later_slabs=False),
-}
-
-
-def conspire(plot: Plot, design: str = "as-written") -> tuple[Trace, int | None]:
-    """Run the email's recipe with those of ``plot``, and return the trace of alloc_pages(0) and the page that it gave."""
-    m = Machine("64M", design=design, watermarks=None)
-    if plot.low:
-        KeepLowOrdersEmpty(m, below=2)()
-    if not plot.high:
-        for order in range(m.max_order + 1):
-            for _ in range(m.buddyinfo()[0, "Normal"][order]):
-                m.alloc_pages(order)
-    before = [kind(m) for kind, eaten in ((EatBuddies, plot.buddies), (EatSlabs, plot.slabs)) if eaten]
-    during = [kind(m) for kind, eaten in ((EatSlabs, plot.later_slabs), (EatBuddies, plot.later_buddies)) if eaten]
-    for eat in before:
-        eat()
-    with m.interrupt(HERE, "return", lambda: [eat() for eat in during]), m.trace() as trace:
-        pfn = m.alloc_pages(0)
-    return trace, pfn
-
-
-def conspiracies() -> str:
-    """Return a table: without which condition the chain gets how deep."""
-    lines = [f"{'without this:':34}frames  alloc_pages(0)"]
-    for words, plot in LEFT_OUT.items():
-        trace, pfn = conspire(plot)
-        lines.append(f"{words:34}{frames(trace):6}  {'None' if pfn is None else 'a page'}")
-    return "\n".join(lines)
-
-
-def frames(trace: Trace, context: int = 0) -> int:
-    """Return how many frames one context of a trace had at the same time, at most."""
-    return max((call.depth for call in trace.calls if call.context == context), default=0)
-
-
-def depths_found(states: int) -> str:
-    """Return a table: how deep each operation nests in all ``states`` first states of a small machine, in each design."""
-    reports = [Search(design, operations=tuple(ASKED), return_every=0).run(states, processes=1) for design in ("as-written", "bounded")]
-    lines = [f"{states:,} states:                as written  bounded"]
-    lines += [f"{words:28}" + "".join(f"{report.depth(name):10}" for report in reports) for name, words in ASKED.items()]
-    return "\n".join(lines)
-
-
-def traced(m: Machine, order: int = 0) -> Trace:
-    """Return the trace of ``alloc_pages(order)``, which may fail or overflow the stack."""
-    with m.trace() as trace, suppress(KernelBug):
-        m.alloc_pages(order)
-    return trace
-
 
 # -- predictions
 
 
-def _frames(n: int) -> str:
-    return f"{n:,} frame{'' if n == 1 else 's'}"
-
-
 def _depth(m: Machine) -> str:
-    return _frames(frames(traced(m)))
+    return in_frames(frames(traced(m)))
 
 
 def _taken_away(m: Machine) -> str:
@@ -155,7 +45,7 @@ def _taken_away(m: Machine) -> str:
 
 
 def _without(words: str) -> Callable[[Any], str]:
-    return lambda _: _frames(frames(conspire(LEFT_OUT[words])[0]))
+    return lambda _: in_frames(frames(conspire(LEFT_OUT[words])[0]))
 
 
 def _overflow(m: Machine) -> str:
@@ -181,16 +71,9 @@ def _free_slabs(_: object) -> str:
 
 def _yours_question(m: Machine) -> str:
     return (
-        f"Your lab's machine, as it is now, of the design {'bounded' if m.bounded else 'as written'}; {_stock(m)}. A task calls alloc_pages(0), and no interrupt comes. "
+        f"Your lab's machine, as it is now, of the design {'bounded' if m.bounded else 'as written'}; {stock_of(m)}. A task calls alloc_pages(0), and no interrupt comes. "
         "How many frames deep do the calls nest?"
     )
-
-
-def _stock(m: Machine) -> str:
-    slabs, buddies = (free_descriptors(m, f"kmem_cache_{kind}") for kind in ("slab", "buddy"))
-    least = next((k for k in range(m.max_order + 1) if sum(row[k] for row in m.buddyinfo().values())), None)
-    block = "no block is free" if least is None else f"the smallest free block has order {least}"
-    return f"{block}, {count(slabs, 'struct slab')} and {count(buddies, 'struct buddy')} are free"
 
 
 def _yours_choices(m: Machine) -> list[tuple[str, str | None]]:
@@ -206,7 +89,7 @@ def _yours_choices(m: Machine) -> list[tuple[str, str | None]]:
         6 * slabs
         + 12: "Six for each free struct slab and twelve more: that is the design as written, with all struct buddys used up and no page of order 0.",
     }
-    return [(_frames(n), None if n == right else whys[n]) for n in sorted({right, *whys})]
+    return [(in_frames(n), None if n == right else whys[n]) for n in sorted({right, *whys})]
 
 
 PREDICTIONS = (
@@ -329,161 +212,6 @@ PREDICTIONS = (
 # -- exercises
 
 
-def _traces() -> tuple[tuple[str, Trace], ...]:
-    """The traces that exercise 09.1 is judged with, in words."""
-    ending = Machine("1M")
-    EatBuddies(ending)()
-    with ending.interrupt("___slab_alloc", "call", lambda: ending.kmalloc(64), times=2), ending.trace() as twice:
-        ending.folio_alloc(0)
-    return (
-        ("of section 1", traced(scarce())),
-        ("of the email's chain", email_chain().trace),
-        ("of section 5", traced(scarce(slabs=None, below=1))),
-        ("with two interrupts", twice),
-    )
-
-
-def _check_stack(answer: Callable[[list[Call], int], int]) -> Verdict:
-    for words, trace in _traces():
-        for context in range(len(trace.interrupts) + 2):
-            mine = [call for call in trace.calls if call.context == context]
-            want, got = FRAME_BYTES * frames(trace, context), answer(list(trace.calls), context)
-            if got == want:
-                continue
-            said = f"The trace {words}: stack_bytes(calls, {context}) gave {got!r}; "
-            if not isinstance(got, int) or isinstance(got, bool):
-                return Verdict(False, f"{said}it returns a whole number of bytes.")
-            if not mine:
-                return Verdict(False, f"{said}no call of it has context {context}, so that one needs 0 bytes.")
-            deepest = f"the deepest call of context {context} is frame {frames(trace, context)}, so it needs {want:,} bytes"
-            if got == FRAME_BYTES * len(mine) and len(mine) != frames(trace, context):
-                return Verdict(False, f"{said}it makes {len(mine)} calls, but most had returned when the next was made: {deepest}.")
-            if got == FRAME_BYTES * max(call.level for call in mine):
-                return Verdict(False, f"{said}an interrupt has a stack of its own, and level counts the frames below it too: {deepest}.")
-            if got == FRAME_BYTES * trace.max_depth:
-                return Verdict(False, f"{said}that is the deepest of all contexts: {deepest}.")
-            return Verdict(False, f"{said}{deepest}.")
-    return Verdict(True, "Four traces, with up to two interrupts: each context judged by its own stack.")
-
-
-def _by_hand() -> tuple[list[int], int]:
-    trace = traced(scarce(slabs=1))
-    return [call.depth for call in trace.calls if call.name == "alloc_pages"], next(
-        c.depth for c in trace.calls if c.name == "__alloc_slab"
-    )
-
-
-def _check_by_hand(answer: Callable[[], tuple[list[int], int]]) -> Verdict:
-    (pages, last), got = _by_hand(), answer()
-    if not isinstance(got, (list, tuple)) or len(got) != 2 or not isinstance(got[0], (list, tuple)) or not isinstance(got[1], int):
-        return Verdict(False, "depths() returns a list and a number, such as ([1, 2], 3).")
-    mine = list(got[0])
-    if mine == pages and got[1] == last:
-        return Verdict(
-            True, f"Two rounds of six, then six more for the slab of struct slabs, and alloc_pages once more beside them: {last} frames."
-        )
-    for n, depth in enumerate(pages):
-        if n == len(mine):
-            if n == len(pages) - 1:
-                return Verdict(
-                    False,
-                    f"After {mine[-1]} alloc_pages is called once more: __alloc_slab brings a struct slab, and that one's slab needs its page, too.",
-                )
-            return Verdict(False, f"You have {count(n, 'call')} of alloc_pages; a struct slab is free, and that leads to another one.")
-        if mine[n] != depth:
-            return Verdict(
-                False,
-                f"Call number {n + 1} of alloc_pages is not frame {mine[n]!r}: it hangs under alloc_slab_page, so there are six from one to the next.",
-            )
-    if len(mine) > len(pages):
-        return Verdict(
-            False, f"After frame {pages[-1]} nobody calls alloc_pages again: __alloc_slab has brought a page full of struct buddys."
-        )
-    return Verdict(
-        False,
-        f"__alloc_slab is not frame {got[1]}: the second alloc_pages is frame {pages[1]}, five more lead to alloc_slab_page(kmem_cache_buddy), six more to __alloc_slab.",
-    )
-
-
-def _stack_at(calls: Sequence[tuple[int, str]], n: int) -> list[str]:
-    """Return the names of the calls that are open when call ``n`` is made, outermost first, itself last."""
-    depth, name = calls[n]
-    chain = [name]
-    for above, caller in reversed(calls[:n]):
-        if above == depth - 1:
-            chain.append(caller)
-            depth = above
-    return chain[::-1]
-
-
-def _check_backtrace(answer: Callable[[list[tuple[int, str]], int], list[str]]) -> Verdict:
-    rng = Random(9)
-    tries = [[(1, "alloc_pages")], [(c.depth, c.name) for c in traced(scarce()).calls], [(depth, name) for depth, name, _ in EMAIL_CHAIN]]
-    tries += [[(c.depth, str(c)) for c in traced(m).calls] for m in (scarce(slabs=2), scarce("bounded"), scarce(slabs=None, below=1))]
-    for calls in tries:
-        for n in range(len(calls)) if len(calls) < 60 else rng.sample(range(len(calls)), 20):
-            want, got = _stack_at(calls, n), answer(list(calls), n)
-            if got == want:
-                continue
-            said = f"Call {n} is {calls[n][1]}, frame {calls[n][0]}; "
-            if not isinstance(got, (list, tuple)):
-                return Verdict(False, f"{said}backtrace() returns a list of names, not {str(got)[:60]!r}.")
-            if list(got) == want[::-1]:
-                return Verdict(False, f"{said}your names are right, but they begin with the innermost: the outermost comes first.")
-            if len(got) != len(want):
-                which = "calls that had returned are not on the stack" if len(got) > len(want) else "its callers are, and the call itself"
-                return Verdict(False, f"{said}so {count(len(want), 'frame')} are on the stack, and you have {len(got)}: {which}.")
-            at = next(i for i, (a, b) in enumerate(zip(got, want, strict=True)) if a != b)
-            return Verdict(
-                False,
-                f"{said}its frame {at + 1} is {want[at]}, and you say {str(got[at])[:40]}: the caller is the last call before it that is one frame less deep.",
-            )
-    return Verdict(True, "Six traces, one of them 378 frames deep: so a kernel prints its Call Trace, from the stack alone.")
-
-
-def small() -> Machine:
-    """Boot the machine of exercise 09.4: 32 pages of 256 bytes."""
-    return Machine(**TINY)
-
-
-_ENOUGH: Final = 90  # frames
-
-
-def _check_fill(answer: Callable[[Machine], object]) -> Verdict:
-    m = small()
-    answer(m)
-    try:
-        m.check()
-    except Corruption as error:
-        return Verdict(
-            False, f"The machine is damaged ({str(error).splitlines()[0].rstrip('.')}); allocate and free, and leave RAM to the allocators."
-        )
-    stock = _stock(m)
-    trace = traced(m)
-    if len(trace.interrupts) > 1:
-        return Verdict(False, f"There were {len(trace.interrupts)} interrupts; one is allowed: give it times=1.")
-    deep = frames(trace)
-    used = f"{deep} of {FITS} frames, {FRAME_BYTES * deep:,} of {STACK_BYTES:,} bytes"
-    if deep > FITS:
-        return Verdict(
-            False,
-            f"{_frames(deep)} deep: {FRAME_BYTES * deep:,} bytes on a stack of {STACK_BYTES:,}. The kernel is dead; fill its stack, and no more.",
-        )
-    if deep == 1:
-        return Verdict(False, f"1 frame: alloc_pages needs no split here, or has nothing to split ({stock}).")
-    if deep == 2:
-        return Verdict(False, f"2 frames: the split finds its struct buddys ready ({stock}).")
-    if deep < _ENOUGH:
-        reach = (
-            "no deeper than the email's chain"
-            if deep <= max(depth for depth, *_ in EMAIL_CHAIN)
-            else "deeper than the email's chain, but there is room"
-        )
-        return Verdict(False, f"{used}: {reach}. Each free struct slab is worth six frames ({stock}).")
-    end = "not one more fits" if deep + 6 > FITS else f"there is room for {count((FITS - deep) // 6, 'more free struct slab')}"
-    return Verdict(True, f"{used}: {end}. {100 * deep // FITS} points of 100.")
-
-
 _FILL = (
     "def fill_stack(m):\n    from memlab.study.consumers import EatBuddies, EatSlabs, KeepLowOrdersEmpty\n"
     "    cache = m.caches['kmem_cache_slab']\n    for address in [cache.alloc() for _ in range({n})]:\n        cache.free(address)\n"
@@ -520,7 +248,7 @@ EXERCISES = (
             "A call has a depth (1 is the outermost of its context) and a context. A context without calls needs 0 bytes."
         ),
         stub="def stack_bytes(calls, context):\n    raise NotImplementedError",
-        check=_check_stack,
+        check=check_stack,
         hints=(
             "Take the depths of those calls only whose context is the one asked for.",
             "max() of nothing is an error, unless you say what it then is: max(..., default=0).",
@@ -550,7 +278,7 @@ EXERCISES = (
             "and a number: the frames, counted from 1, at which alloc_pages is called, in order of time; and the frame of __alloc_slab, which is called once."
         ),
         stub="def depths():\n    raise NotImplementedError",
-        check=_check_by_hand,
+        check=check_by_hand,
         hints=(
             "Frame 1 is alloc_pages; write down the names below it, as in section 1, until alloc_slab_page(kmem_cache_buddy). It takes a struct slab, and then?",
             "The second round finds no struct slab: there the chain goes on as in section 1, down to __alloc_slab. What does that round still need, when it has its struct slab?",
@@ -575,7 +303,7 @@ EXERCISES = (
             "first, call n last. Calls are counted from 0."
         ),
         stub="def backtrace(calls, n):\n    raise NotImplementedError",
-        check=_check_backtrace,
+        check=check_backtrace,
         hints=(
             "Who called call n? It is one frame less deep, and it is the last such call before n.",
             "Then the same for the caller. Walk back from n, and keep the depth that you look for.",
@@ -610,7 +338,7 @@ EXERCISES = (
             "possible, but not deeper than the 102 frames that fit. 90 will do; the score is in points of 100."
         ),
         stub="def fill_stack(m):\n    raise NotImplementedError",
-        check=_check_fill,
+        check=check_fill,
         hints=(
             "102 = 6 x 15 + 12. So 15 struct slabs must be free when the request comes, no struct buddy, and no page of order 0.",
             "A fresh machine has one free struct slab. Allocate many from m.caches['kmem_cache_slab'] and free them again: as written, most of the pages that were added for them stay.",

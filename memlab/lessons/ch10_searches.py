@@ -10,8 +10,7 @@ from functools import cache
 
 from ..check_rules import Corruption
 from ..machine import Machine
-from ..study.explore import OPERATIONS, History, Report, Search, Setup, Step, Survey, tight
-from ..study.explore.steps import DEFAULT
+from ..study.explore import DEFAULT, OPERATIONS, History, Report, Search, Setup, Step, Survey, tight
 from ..study.zoo import ANIMALS
 
 STATES = 1000  # that the chapter's searches find, so that all of them together take a few seconds

@@ -43,7 +43,11 @@ class LabPage:
         )
 
     def in_kernel(self, expression):
-        """The value of a Python expression in the notebook's kernel."""
+        """The value of a Python expression in the notebook's kernel, after whatever the labs were asked before.
+
+        A kernel may take the messages of widgets in another thread than a cell: in what order they are taken is nobody's promise.
+        """
+        expect(self.page.locator(".memlab-host[aria-busy='true']")).to_have_count(0)
         value = self.page.evaluate(
             """async expression => {
                  const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;

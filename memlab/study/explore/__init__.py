@@ -3,14 +3,16 @@
 ``Search(design="bounded", interrupts=1).run(states=100_000)``, or ``python -m memlab.study.explore``.  Used by FINDINGS.md, the tests, the bug zoo, the
 Nesting lab and chapter 10.  Standard library only; imports the core and consumers.
 
-    search.py     the search            steps.py      what it may do in a state, and sequences of it that can be run again
-    report.py     what it found         survey.py     whether a state is in order, and its canonical form
-    workers.py    several processes     __main__.py   the command line
+    search.py     the search                         choices.py    what it may do in a state, and what interrupts do meanwhile
+    report.py     what it found                      steps.py      sequences of that, which can be run again
+    survey.py     whether a state is in order,       gauge.py      depths, and the events at which an interrupt would matter
+                  and its canonical form             workers.py    several processes          __main__.py   the command line
 """
 
+from .choices import DEFAULT, EVERYTHING, HANDLERS, OPERATIONS
 from .report import Broken, Deepest, Report
 from .search import Search
-from .steps import DEFAULT, EVERYTHING, HANDLERS, OPERATIONS, TINY, History, Setup, Step, tight
+from .steps import TINY, History, Setup, Step, tight
 from .survey import Survey
 
 __all__ = [

@@ -8,9 +8,9 @@ import os
 import sys
 
 from ...config import DESIGNS
+from .choices import DEFAULT, EVERYTHING, HANDLERS, OPERATIONS
 from .report import Report
 from .search import Search
-from .steps import DEFAULT, EVERYTHING, HANDLERS, OPERATIONS
 
 
 def main(argv: list[str] | None = None) -> int:

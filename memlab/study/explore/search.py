@@ -1,6 +1,6 @@
 """Explore: breadth-first search over all sequences of operations on a tiny machine, with an interrupt possible at every trace point.
 
-Used by FINDINGS.md (``python -m memlab.study.explore``), the tests, the bug zoo, the Nesting lab and chapter 10.  Imports steps, survey, report.
+Used by FINDINGS.md (``python -m memlab.study.explore``), the tests, the bug zoo, the Nesting lab and chapter 10.  Imports choices, gauge, steps, survey, report.
 
 A state is RAM in its canonical form (survey.py); a transition is one operation with the interrupts that come in it.  Every state that a transition
 leads to is surveyed, so the first rule to break is found by a shortest sequence.  What a search covers is what its Report says, no more.
@@ -21,8 +21,10 @@ from ...check_rules import Corruption
 from ...machine import Machine
 from ...memdesc import MemType
 from ...ram import KernelBug
+from .choices import DEFAULT, HANDLERS, OPERATIONS, survey_for
+from .gauge import Gauge
 from .report import Broken, Deepest, Report
-from .steps import DEFAULT, HANDLERS, OPERATIONS, Gauge, History, Setup, Step, bounded_call, do, survey_for
+from .steps import History, Setup, Step, bounded_call, do
 
 _MOST_KEYS: Final = 300_000
 _WINDOW: Final = 10  # bits, of zlib's
