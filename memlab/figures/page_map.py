@@ -272,7 +272,7 @@ def _letters(pieces: tuple[_Piece, ...], grid: _Grid, row: int) -> str:
             if tiny and piece.order:  # one character in each of the first pages
                 word = f"{letter}{piece.order}".ljust(i - piece.first + 1, letter)[i - piece.first]
                 first = i - piece.first < len(f"{letter}{piece.order}")
-            if tiny and not first and i % 4:
+            if tiny and not first and (i + row % 2 * 4) % 8:
                 continue  # thousands of letters would be slow to paint, and no help
             x = _LEFT + (i % grid.columns + 0.5) * grid.wide
             placed[f"{css} {'ml-first' if first else 'ml-rest'}"].append((x, letter if tiny and not piece.order else word))
