@@ -30,7 +30,7 @@ lab: .venv/lab.stamp
 		$(LAB_FLAGS) my/00_start.ipynb
 
 test: .venv/test.stamp .venv/npm.stamp chromium lint
-	$(BIN)/python -m pytest -n 2 --dist loadscope --ignore=tests/browser
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --ignore=tests/browser
 	$(BIN)/python -m pytest tests/browser
 
 lint: .venv/test.stamp

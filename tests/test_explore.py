@@ -369,9 +369,12 @@ def test_ctrl_c_ends_a_search_on_two_processes_without_a_traceback():
         start_new_session=True,
         env=dict(os.environ),
     )
-    assert child.stdout.readline() == "going\n"
-    os.killpg(child.pid, signal.SIGINT)  # as a terminal does
-    out, err = child.communicate(timeout=300)
+    try:
+        assert child.stdout.readline() == "going\n"
+        os.killpg(child.pid, signal.SIGINT)  # as a terminal does
+        out, err = child.communicate(timeout=300)
+    finally:
+        child.kill()
     assert child.returncode == 0
     assert "stopped from the keyboard" in out
     assert not err

@@ -32,6 +32,16 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 # Milliseconds to wait for anything: long, for a loaded machine. A test that passes never waits so long.
 PATIENCE = 60_000
+# Ends the kernel of each open notebook and closes it, unsaved; then opens another.
+OPEN = """
+async path => {
+  for (const widget of [...jupyterapp.shell.widgets('main')]) {
+    await widget.sessionContext?.shutdown();
+    widget.dispose();
+  }
+  await jupyterapp.commands.execute('docmanager:open', { path, factory: 'Notebook' });
+}
+"""
 ERRORS = ", ".join(f".jp-RenderedText[data-mime-type='application/vnd.jupyter.{kind}']" for kind in ("error", "stderr"))
 
 
@@ -59,7 +69,7 @@ def workbook(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def lab_url(workbook, tmp_path_factory):
-    """A running JupyterLab, as a function: name of a notebook in my/ -> the URL that shows it alone."""
+    """The URL of a running JupyterLab that shows one notebook at a time, with none open."""
     home = tmp_path_factory.mktemp("jupyter")
     (home / "config" / "labconfig").mkdir(parents=True)
     (home / "config" / "labconfig" / "page_config.json").write_text(
@@ -85,7 +95,7 @@ def lab_url(workbook, tmp_path_factory):
     ):
         try:
             wait_for_server(process, f"http://127.0.0.1:{port}/api/status?token={token}", log)
-            yield lambda notebook: f"http://127.0.0.1:{port}/doc/tree/my/{notebook}?reset&token={token}"
+            yield f"http://127.0.0.1:{port}/doc?reset&token={token}"
         finally:
             process.terminate()
 
@@ -103,16 +113,29 @@ def wait_for_server(process, url, log):
     pytest.fail(f"JupyterLab did not start:\n{log.read_text()}", pytrace=False)
 
 
-@pytest.fixture
-def run_all(lab_url, page):
-    """A function: open a notebook, run all its cells, fail if one raised or wrote to stderr, return the page."""
-    page.set_default_timeout(PATIENCE)
+@pytest.fixture(scope="session")
+def jupyterlab(browser, browser_context_args, lab_url):
+    """JupyterLab in Chromium, one page for all tests: it takes seconds to load."""
     expect.set_options(timeout=PATIENCE)
+    context = browser.new_context(**browser_context_args)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(lab_url)
+    page.wait_for_function("async () => Boolean(await window.jupyterapp?.restored)")
+    yield page
+    context.close()
+
+
+@pytest.fixture
+def run_all(jupyterlab, browser_context_args):
+    """A function: close what is open, open a notebook, run all its cells, fail if one raised or wrote to stderr, return the page."""
+
+    page = jupyterlab
 
     def run(notebook):
-        page.goto(lab_url(notebook))
-        page.wait_for_selector(".jp-Notebook .jp-CodeCell")
-        page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
+        page.set_viewport_size(browser_context_args["viewport"])
+        page.evaluate(OPEN, f"my/{notebook}")
+        page.wait_for_function("() => window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
         # This resolves when the last cell is done, with false if one raised.
         succeeded = page.evaluate("async () => await window.jupyterapp.commands.execute('notebook:run-all-cells')")
         errors = page.locator(ERRORS).all_inner_texts()

@@ -30,18 +30,22 @@ def test_a_cell_that_raises_or_warns_fails_the_run(run_all, workbook, write_note
 
 
 LOSE_THE_FIRST_SHOW = """
-const send = WebSocket.prototype.send;
-WebSocket.prototype.send = function (data) {
-  const text = typeof data === 'string' ? data : new TextDecoder().decode(data);
-  if (!window.lost && text.includes('"action":"show"')) { window.lost = true; return; }
-  return send.call(this, data);
-};
+() => {
+  const send = WebSocket.prototype.send;
+  window.lost = 0;
+  WebSocket.prototype.send = function (data) {
+    const text = typeof data === 'string' ? data : new TextDecoder().decode(data);
+    if (!text.includes('"action":"show"')) return send.call(this, data);
+    window.lost += 1;
+    WebSocket.prototype.send = send;
+  };
+}
 """
 
 
-def test_a_lab_whose_first_message_is_lost_asks_again(run_all, workbook, write_notebook, page):
-    page.add_init_script(LOSE_THE_FIRST_SHOW)
+def test_a_lab_whose_first_message_is_lost_asks_again(run_all, workbook, write_notebook, jupyterlab):
+    jupyterlab.evaluate(LOSE_THE_FIRST_SHOW)
     write_notebook(workbook / "my" / "harness_lost.ipynb", "from memlab.labs import buddy_lab\nbuddy_lab(pages=16)")
     run_all("harness_lost.ipynb")
-    expect(page.locator(".memlab-lab [data-cell]").first).to_be_attached()
-    assert page.evaluate("window.lost")
+    expect(jupyterlab.locator(".memlab-lab [data-cell]").first).to_be_attached()
+    assert jupyterlab.evaluate("window.lost") == 1
