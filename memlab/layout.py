@@ -278,7 +278,8 @@ class Struct:
 
     def __repr__(self) -> str:
         body = ", ".join(f"{f.name}={f.show(getattr(self, f.name))}" for f in self.fields if not f.name.startswith("_"))
-        return fill(f"struct {self.struct} @ {self.address:#x}: {body}", 100, subsequent_indent="    ", break_long_words=False)
+        # 77 characters: what a notebook in a window of 800 pixels shows in one line.
+        return fill(f"struct {self.struct} @ {self.address:#x}: {body}", 77, subsequent_indent="    ", break_long_words=False)
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and (other.address, other.memory) == (self.address, self.memory)

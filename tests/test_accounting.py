@@ -285,6 +285,11 @@ def test_a_run_is_the_same_for_the_same_seed_and_prints_a_line_a_stage():
     assert [line.split("  ")[0] for line in repr(runs[0]).splitlines()[1:]] == list(runs[0].accounts)
 
 
+def test_the_table_of_a_run_fits_a_narrow_window():
+    run = accounting.run(Machine("64M", watermarks=None), {(0, "buddy"): 1}, used=1, churn=0)
+    assert max(map(len, repr(run).splitlines())) <= 77
+
+
 # --- A real kernel's slabs
 
 

@@ -102,6 +102,20 @@ def test_a_wrong_answer_gets_its_own_message(e, source, said):
     assert SENTENCE.fullmatch(outcome.sentence)
 
 
+def test_descriptors_held_for_no_page_at_all_are_not_reckoned_per_page():
+    pin = next(e for e in chapter("11").exercises if e.id == "11.4")
+    source = "def pin(m):\n    buddys = m.caches['kmem_cache_buddy']\n    for n in range(85 * 32):\n        buddys.alloc()"
+    told = judge(pin, function(source)).sentence
+    assert told == "34 pages are held by descriptors that belong to no page of yours, and shrink cannot help it."
+
+
+def test_the_bill_of_a_lab_is_told_a_page_as_it_was_asked():
+    bill = next(p for p in chapter("11").predictions if p.id == "11.j")
+    reasons = {reason for _, reason in bill.choices(bill.machine()) if reason}
+    assert len(reasons) == 1
+    assert reasons.pop().endswith(": 7,200 bytes, 9.4 a page.")
+
+
 @pytest.mark.parametrize(("c", "e"), EXERCISES)
 def test_an_exercise_has_what_a_learner_needs(c, e):
     assert 2 <= e.minutes <= 60
@@ -207,6 +221,20 @@ def test_a_tagged_word_may_be_taken_apart_in_the_words_that_memlab_prints():
     for reply in (f"{name} at {address}", f"{name.lower()}, {address}", f"{name}: {address.removeprefix('0x')}."):
         assert question.grade(reply).ok, reply
     assert not question.grade(f"{name} at {address[:-1]}1").ok
+
+
+@pytest.mark.parametrize(
+    ("name", "replies"), [("04.order", ("85", "many", "85 32 1")), ("05.count", ("6", "six")), ("11.bytes", ("many", "1 2"))]
+)
+def test_a_reply_of_too_few_or_too_many_numbers_is_told_so_and_not_the_answer(name, replies):
+    for reply in replies:
+        assert grade(find_drill(name), 11, reply) == Verdict(False, "That cannot be read as an answer to this question.")
+
+
+def test_a_number_of_bytes_may_be_given_with_its_unit_and_commas():
+    question = find_drill("11.bytes").question(4)
+    for reply in (f"{question.answer} bytes", f"{int(question.answer):,}"):
+        assert question.grade(reply).ok, reply
 
 
 @pytest.mark.parametrize("d", DRILLS)

@@ -224,8 +224,8 @@ def test_reprs_name_struct_address_and_fields():
     pfn = m.alloc_pages(1)
     b = m.buddy(m.mem_desc(pfn).address)
     b.list = (0x10, 0x20)
-    assert repr(b) == (  # wrapped at 100 characters, between fields
-        f"struct buddy @ {b.address:#x}: flags=0x20, list={{next=0x10, prev=0x20}}, order=1,\n    page={m.pfn_to_page(pfn):#x}"
+    assert repr(b) == (  # wrapped at 77 characters, between fields
+        f"struct buddy @ {b.address:#x}: flags=0x20, list={{next=0x10, prev=0x20}},\n    order=1, page={m.pfn_to_page(pfn):#x}"
     )
     assert repr(m.page(0)) == "struct page @ 0xffffea0000000000: mem_desc=0x0"
     assert repr(structs.old_page(m, m.get_free_page())).endswith(": flags=0x0, compound_head=0")  # padding is not shown

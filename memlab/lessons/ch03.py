@@ -249,8 +249,8 @@ def traced_words() -> tuple[Machine, range]:
 
 
 def word_table(m: Machine, pages: range) -> str:
-    """Return the mem_map's words of some pages as text, four to a line."""
-    lines = [f"{pfn}: " + "  ".join(f"{m.page(p).mem_desc:#x}" for p in range(pfn, pfn + 4)) for pfn in pages[::4]]
+    """Return the mem_map's words of some pages as text, two to a line."""
+    lines = [f"{pfn}: " + "  ".join(f"{m.page(p).mem_desc:#x}" for p in range(pfn, pfn + 2)) for pfn in pages[::2]]
     return "\n".join(lines)
 
 

@@ -426,6 +426,8 @@ def _order_question(rng: Random) -> Question:
 
     def grade(reply: str) -> Verdict:
         numbers = [int(part) for part in reply.replace(",", " ").split() if part.isdecimal()]
+        if len(numbers) != 2:
+            raise ValueError("two numbers are wanted")
         if numbers == [fit, rest]:
             return Verdict(True, f"{fit} times {size} is {fit * size:,}.")
         return Verdict(False, f"{4096 << order:,} bytes hold {fit} objects of {size}, and {rest} bytes are left: {answer}.")

@@ -434,8 +434,11 @@ def _count_question(rng: Random) -> Question:
     answer = f"{descriptors} {words}"
 
     def grade(reply: str) -> Verdict:
-        readings = (reply.replace(",", " "), reply.replace(",", ""))  # "4, 128" and "11 1,024"
-        if any([int(part) for part in text.split() if part.isdecimal()] == [descriptors, words] for text in readings):
+        texts = (reply.replace(",", " "), reply.replace(",", ""))  # "4, 128" and "11 1,024"
+        readings = [[int(part) for part in text.split() if part.isdecimal()] for text in texts]
+        if all(len(numbers) != 2 for numbers in readings):
+            raise ValueError("two numbers are wanted")
+        if [descriptors, words] in readings:
             return Verdict(True, f"{descriptors} splits, and half of {1 << have} pages.")
         return Verdict(
             False,
@@ -443,7 +446,7 @@ def _count_question(rng: Random) -> Question:
         )
 
     return Question(
-        f"A block of order {have} is split to get one of order {want}. How many new descriptors, and how many mem_desc words? (Two numbers.)",
+        f"A block of order {have} is split to get one of order {want}. How many new descriptors does it take, and how many mem_desc words change? (Two numbers.)",
         None,
         answer,
         grade,

@@ -10,6 +10,7 @@ from typing import Any
 from ..labs import buddy_machine
 from ..linux import SlabCache, read_slabinfo
 from ..machine import Machine
+from ..memdesc import MemType
 from ..study import accounting
 from ..study.accounting import DESCRIPTORS, DESIGNS, MEM_DESC, TODAY, Run
 from .model import Chapter, Drill, Exercise, Prediction, Question, Verdict
@@ -35,6 +36,20 @@ def radix_tree_node() -> SlabCache:
     return SlabCache("radix_tree_node", slabs * objects, slabs * objects, 584, objects, 4, 0, 0, 0, slabs, slabs, 0)
 
 
+def full_of_pages(design: str) -> Machine:
+    """Return a machine of 64 MiB of which all memory is allocated in single pages."""
+    m = Machine("64M", watermarks=None, design=design)
+    while m.alloc_pages(0) is not None:
+        pass
+    return m
+
+
+def slab_runs(m: Machine) -> int:
+    """Return in how many places the pages of slabs lie, neighbours being one place."""
+    slab = [m.mem_desc(pfn).type is MemType.SLAB for pfn in range(m.nr_pages)]
+    return sum(here and not before for before, here in zip([False, *slab], slab, strict=False))
+
+
 def metadata(m: Machine) -> int:
     """Return the bytes of live metadata in a machine's RAM, without the room in the pages that hold it."""
     account = accounting.of_machine(m)
@@ -56,8 +71,8 @@ def warm_arena() -> Machine:
 
 
 def _terabyte(_: object) -> str:
-    row = next(row for row in accounting.page_structs(2**40) if row.design is TODAY)
-    return f"{row.nbytes >> 30} GiB"
+    taken = {row.design: row.nbytes for row in accounting.page_structs(2**40)}
+    return f"{taken[TODAY] - taken[MEM_DESC] >> 30} GiB"
 
 
 def _one_page(_: object) -> str:
@@ -119,7 +134,7 @@ def _bill_choices(m: Machine) -> list[tuple[str, str | None]]:
     others = sum(account.number[kind] for kind in DESCRIPTORS)
     why = (
         f"8 bytes for each of {m.nr_pages} pages, {BUDDY} for each of {account.number['buddy']} struct buddys, {DESCRIPTOR} for each of "
-        f"{others} other descriptors: {metadata(m):,} bytes."
+        f"{others} other descriptors: {metadata(m):,} bytes, {metadata(m) / m.nr_pages:.1f} a page."
     )
     texts = list(dict.fromkeys(_range(n) for n in (0, *_RANGES)))
     return [(text, None if text == right else why) for text in texts]
@@ -128,12 +143,12 @@ def _bill_choices(m: Machine) -> list[tuple[str, str | None]]:
 PREDICTIONS = (
     Prediction(
         "11.a",
-        question="A machine with 1 TiB of memory, in pages of 4096 bytes. How much of it do struct pages of 64 bytes take?",
+        question="A machine has 1 TiB of memory, and its struct pages shrink from 64 bytes to 8. How much more is there for everybody else?",
         choices=(
-            ("2 GiB", "That would be 8 bytes a page."),
-            ("16 GiB", None),
-            ("64 GiB", "64 bytes in every 4096 are one part in 64, and so are 16 GiB in 1,024."),
-            ("160 GiB", "64 bytes in every 4096 are less than two per cent."),
+            ("2 GiB", "So much do struct pages of 8 bytes take; those of 64 bytes took 16 GiB."),
+            ("14 GiB", None),
+            ("16 GiB", "So much did struct pages of 64 bytes take (chapter 03); those of 8 bytes still take something."),
+            ("56 GiB", "That would be 56 bytes in every 1,024; a page has 4096."),
         ),
         right=_terabyte,
     ),
@@ -265,10 +280,10 @@ def _check_saved(answer: Callable[[int, int], int]) -> Verdict:
 
 
 _STEPS = (
-    ("alloc_pages(0)", "four splits, a struct buddy each"),
-    ("folio_alloc(1)", "a free block of order 1 is there with its struct buddy; the folio needs a descriptor"),
-    ("anonmem_alloc(0)", "a free page is there with its struct buddy; it needs a struct anonmem"),
-    ("folio_put(), of the folio", "the struct folio goes; the block cannot merge, as the pages beside it are in use"),
+    ("alloc_pages(0)", f"four splits, a struct buddy of {BUDDY} bytes each"),
+    ("folio_alloc(1)", f"a free block of order 1 is there with its struct buddy; the folio needs a descriptor of {DESCRIPTOR} bytes"),
+    ("anonmem_alloc(0)", f"a free page is there with its struct buddy; it needs a struct anonmem of {DESCRIPTOR} bytes"),
+    ("folio_put(), of the folio", "the struct folio goes; the block cannot merge, as both pages of its buddy are in use"),
     ("free_pages(), of the first page", "the page cannot merge, as its buddy is in use: every descriptor stays"),
     ("anonmem_put()", "the struct anonmem goes, and four merges give back a struct buddy each"),
 )
@@ -295,8 +310,12 @@ def _check_trace(answer: Callable[[], list[int]]) -> Verdict:
         return Verdict(False, f"metadata() returns {len(want)} numbers, the bytes that each step adds; below 0 if it gives some back.")
     for n, (mine, right, (step, why)) in enumerate(zip(got, want, _STEPS, strict=True), 1):
         if mine != right:
-            return Verdict(False, f"Step {n}, {step}: you say {mine!r}, and RAM {right:+d}; {why}.")
-    return Verdict(True, f"The steps add {', '.join(f'{n:+d}' for n in want)} bytes: {sum(want)} in all, as it should be.")
+            return Verdict(False, f"Step {n}, {step}: you say {mine!r}, RAM says {_signed(right)}; {why}.")
+    return Verdict(True, f"The steps add {', '.join(map(_signed, want))} bytes: {sum(want)} in all, as it should be.")
+
+
+def _signed(n: int) -> str:
+    return f"{n:+d}" if n else "0"
 
 
 def _check_losers(answer: Callable[[list[tuple[str, int, int]]], list[tuple[str, int]]]) -> Verdict:
@@ -351,13 +370,13 @@ def _check_pin(answer: Callable[[Machine], object]) -> Verdict:
     if mine > _MINE:
         return Verdict(False, f"{mine:,} pages are still allocated by you, and {_MINE} may be: free most of what you allocated.")
     if held >= _HELD:
-        return Verdict(
-            True, f"{mine} pages in use hold {held} pages of descriptors, {held / max(mine, 1):.1f} for each, and shrink cannot help it."
-        )
-    if full < _HELD // 2:
+        each = f"{mine} pages in use hold {held} pages of descriptors, {held / (mine or 1):.1f} for each"
+        none = f"{held} pages are held by descriptors that belong to no page of yours"
+        return Verdict(True, f"{each if mine else none}, and shrink cannot help it.")
+    if full < _HELD // 2 or (mine and held == full):
         return Verdict(
             False,
-            f"There were never more than {full} pages of descriptors at the end; to have many, first allocate very many single pages.",
+            f"Only {full} pages held descriptors at the end, even before shrink, and {_HELD} must: first allocate very many single pages.",
         )
     if not mine:
         return Verdict(
@@ -403,8 +422,8 @@ EXERCISES = (
         minutes=8,
         title="Trace by hand",
         task=(
-            "16 pages are one free block, and free descriptors of every kind are at hand. Six steps: alloc_pages(0); folio_alloc(1); anonmem_alloc(0); the folio is put; the page of "
-            "step 1 is freed; the anonmem is put. `metadata()` returns the bytes of live descriptors that each step adds (+) or gives back (-)."
+            "16 pages are one free block, and free descriptors of every kind are at hand. Six steps: alloc_pages(0); folio_alloc(1); anonmem_alloc(0); folio_put() of the "
+            "folio; free_pages() of the page of step 1; anonmem_put() of the anonmem. `metadata()` returns the bytes of live descriptors that each step adds (+) or gives back (-)."
         ),
         stub="def metadata():\n    raise NotImplementedError",
         check=_check_trace,
@@ -414,6 +433,8 @@ EXERCISES = (
         ),
         wrong=(
             ("def metadata():\n    return [48, 112, 112, -112, -48, -112]", "four splits"),
+            ("def metadata():\n    return [4, 1, 1, -1, 0, -5]", "RAM says +192; four splits, a struct buddy of 48 bytes each"),
+            ("def metadata():\n    return [192, 64, 64, -112, 0, -208]", "both pages of its buddy are in use"),
             ("def metadata():\n    return [192, 112, 112, -112, 0, -256]", "with its struct buddy"),
             ("def metadata():\n    return [192, 64, 64, -64, -48, -208]", "every descriptor stays"),
             ("def metadata():\n    return [192, 64, 64, -64, 0, -64]", "four merges"),
@@ -451,7 +472,7 @@ EXERCISES = (
         minutes=20,
         title="A page for a page",
         task=(
-            f"`pin(m)`: on a bounded machine of 8 MiB, allocate and free, so that at the end at most {_MINE} pages are allocated by you, but descriptors hold {_HELD} pages or more, even "
+            f"`pin(m)`: on a bounded machine of 8 MiB, allocate and free, so that at the end at most {_MINE} pages are allocated by you, but {_HELD} pages or more hold descriptors, even "
             "after m.shrink()."
         ),
         stub="def pin(m):\n    raise NotImplementedError",
@@ -465,7 +486,11 @@ EXERCISES = (
             (_PIN_ALL.format(get="anonmem_alloc(0)", put="m.anonmem_put(page)"), "You freed everything"),
             (_PIN_ALL.format(get="anonmem_alloc(0)", put="pass"), "pages are still allocated by you"),
             (_PIN_ALL.format(get="alloc_pages(0)", put="if n % 85:\n            m.free_pages(page)"), "what can move, was moved together"),
-            ("def pin(m):\n    for _ in range(40):\n        m.anonmem_alloc(0)", "There were never more than"),
+            ("def pin(m):\n    for _ in range(40):\n        m.anonmem_alloc(0)", "Only 4 pages held descriptors"),
+            (
+                "def pin(m):\n    v = [m.vmalloc(4096) for _ in range(900)]\n    for n in range(900):\n        if n % 64:\n            m.vfree(v[n])",
+                "Only 27 pages held descriptors",
+            ),
         ),
         explanation=(
             "One live descriptor keeps a whole page of them. Struct buddys can be moved together, for RAM shows who names them; a user's descriptor may be named by anybody who has its "
@@ -505,8 +530,10 @@ def _memory_question(rng: Random) -> Question:
 
 def _grade(right: str, why: str) -> Callable[[str], Verdict]:
     def grade(reply: str) -> Verdict:
-        given = reply.strip().replace(",", "")
-        return Verdict(given == right, f"{why[0].upper()}{why[1:]}.")
+        numbers = [part for part in reply.replace(",", "").split() if part.isdecimal()]  # "120", "120 bytes" and "1,024"
+        if len(numbers) != 1:
+            raise ValueError("one number is wanted")
+        return Verdict(numbers == [right], f"{why[0].upper()}{why[1:]}.")
 
     return grade
 

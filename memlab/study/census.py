@@ -163,8 +163,8 @@ class Run:
         return self.accounts[stage]
 
     def __repr__(self) -> str:
-        """Return a table, a line a stage; bytes are of metadata."""
-        lines = [["", "free pages", "struct page", "struct buddy", "others", "room", "all", "a page"]]
+        """Return a table, a line a stage; bytes are of metadata.  "others" are all descriptors but the struct buddys."""
+        lines = [["", "free pages", "mem_map", "buddys", "others", "room", "all", "a page"]]
         for stage, a in self.accounts.items():
             n = a.nbytes
             others = sum(n[kind] for kind in DESCRIPTORS)
