@@ -2,6 +2,8 @@
 // It knows no lab.  Nothing here is loaded from elsewhere.
 
 const SVG = "http://www.w3.org/2000/svg";
+const WAITING = "Waiting for the kernel. If nothing comes, run this cell again.";
+const PATIENCE = 4000; // milliseconds without an answer until that is said: a kernel may be at work on a cell, or have been restarted
 const PANEL = 1000; // a panel's columns begin at a multiple of it
 
 function make(tag, attributes = {}, ...children) {
@@ -26,6 +28,7 @@ function render({ model, el }) {
   let reasons = {}; // name -> why it cannot be done now
   let active = null; // the cell that arrow keys have reached
   let selected = null;
+  let silence = null; // the timer of WAITING
   let sequence = Math.floor(Math.random() * 2 ** 40); // views of one widget get each other's answers, and tell them apart by it
 
   const send = (action, params = {}) => {
@@ -35,11 +38,16 @@ function render({ model, el }) {
     return sequence;
   };
   // The picture is about to change; a search's slices ask for themselves, one after the other.
-  const busy = () => host.setAttribute("aria-busy", [...pending.values()].some((action) => action !== "search_on"));
+  const busy = () => {
+    const is = [...pending.values()].some((action) => action !== "search_on");
+    host.setAttribute("aria-busy", is);
+    clearTimeout(silence);
+    if (is) silence = setTimeout(() => (status.textContent = WAITING), PATIENCE);
+  };
 
   // -- what stands there from the beginning
 
-  const status = make("p", { role: "status", class: "memlab-status" }, "Waiting for the kernel. If nothing comes, run this cell again.");
+  const status = make("p", { role: "status", class: "memlab-status" }, WAITING);
   const reason = make("span");
   const alertUndo = make("button", { type: "button" }, "Undo");
   const alert = make("div", { role: "alert", class: "memlab-alert" });
@@ -320,7 +328,7 @@ function render({ model, el }) {
     time.answered(answer.sequence);
     inside.answered(answer.sequence);
     if (!pending.has(answer.sequence)) {
-      if (status.textContent.startsWith("Waiting")) status.textContent = "";
+      if (status.textContent === WAITING) status.textContent = "";
       return; // another view's doing: the picture follows, but only the view that acted speaks
     }
     for (const sent of pending.keys()) if (sent <= answer.sequence) pending.delete(sent); // an earlier one without an answer got lost
@@ -333,7 +341,7 @@ function render({ model, el }) {
       if (!reason.isConnected) alert.append(reason, alertUndo);
     } else if (!answer.refused) alert.replaceChildren();
     if (answer.status || answer.alert) status.textContent = answer.status ?? "";
-    else if (status.textContent.startsWith("Waiting")) status.textContent = "Ready.";
+    else if (status.textContent === WAITING) status.textContent = "Ready.";
   }
 
   let last = Promise.resolve(); // long answers come compressed; all are taken in the order in which they came
@@ -345,11 +353,12 @@ function render({ model, el }) {
   send("show");
   let asked = 1; // a message may get lost while a page opens: then ask again
   const again = setInterval(() => {
-    if (asked++ > 6 || !status.textContent.startsWith("Waiting")) clearInterval(again);
+    if (asked++ > 6 || status.textContent !== WAITING) clearInterval(again);
     else send("show");
   }, 5000);
   return () => {
     clearInterval(again);
+    clearTimeout(silence);
     model.off("msg:custom", arrived);
   };
 }

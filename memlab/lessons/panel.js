@@ -1,6 +1,9 @@
 // The browser's half of Panel: draws the sheet that Python describes and sends {action, value}.
 // It knows no lesson.  Nothing here is loaded from elsewhere.
 
+const WAITING = "Waiting for the kernel. If nothing comes, run this cell again.";
+const PATIENCE = 4000; // milliseconds without an answer until that is said: a kernel may be at work on a cell, or have been restarted
+
 function make(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
@@ -21,7 +24,12 @@ function render({ model, el }) {
   const prefix = `memlab-panel-${Math.random().toString(36).slice(2)}`; // panels on a page must not share ids; each has a copy of this module
   const values = { choice: null, reply: "", file: null }; // what has been chosen or typed
   const content = () => model.get("content");
-  const send = (button) => model.send({ action: button.name, value: button.takes ? values[button.takes] : null });
+  let silence = null; // the timer of WAITING
+  const send = (button) => {
+    clearTimeout(silence);
+    silence = setTimeout(() => say(WAITING, ""), PATIENCE);
+    model.send({ action: button.name, value: button.takes ? values[button.takes] : null });
+  };
   const press = (name) => {
     const button = content().buttons.find((b) => b.name === name);
     if (button.off) say(button.off, "");
@@ -162,7 +170,10 @@ function render({ model, el }) {
     if (shown === id) widget.replaceChildren(view.el);
   }
 
-  function download({ download: file }) {
+  // Each message is answered, also if nothing on the sheet is new.
+  function answered({ download: file }) {
+    clearTimeout(silence);
+    draw();
     if (!file) return;
     const url = URL.createObjectURL(new Blob([file.text], { type: "application/x-ndjson" }));
     make("a", { href: url, download: file.name }).click();
@@ -179,14 +190,15 @@ function render({ model, el }) {
   });
   model.on("change:content", draw);
   model.on("change:widget", drawWidget);
-  model.on("msg:custom", download);
+  model.on("msg:custom", answered);
   el.append(root);
   draw();
   drawWidget();
   return () => {
     model.off("change:content", draw);
     model.off("change:widget", drawWidget);
-    model.off("msg:custom", download);
+    model.off("msg:custom", answered);
+    clearTimeout(silence);
   };
 }
 

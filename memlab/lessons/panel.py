@@ -60,6 +60,5 @@ class Panel(anywidget.AnyWidget):
         except Exception as error:  # noqa: BLE001  # a learner gets a sentence, whatever a sheet raises
             self.sheet.say(f"That failed ({type(error).__name__}: {error}).", "wrong")
         self.show()
-        if self.sheet.download is not None:
-            name, text = self.sheet.download
-            self.send({"download": {"name": name, "text": text}})
+        name, text = self.sheet.download or (None, None)
+        self.send({"download": {"name": name, "text": text} if name else None})

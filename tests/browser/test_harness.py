@@ -49,3 +49,42 @@ def test_a_lab_whose_first_message_is_lost_asks_again(run_all, workbook, write_n
     run_all("harness_lost.ipynb")
     expect(jupyterlab.locator(".memlab-lab [data-cell]").first).to_be_attached()
     assert jupyterlab.evaluate("window.lost") == 1
+
+
+RESTARTED = """
+from memlab.labs import buddy_lab
+from memlab.lessons import predict
+from IPython.display import display
+lab = buddy_lab(pages=16)
+display(lab, predict("02.a"))
+"""
+
+
+def test_after_a_restart_of_the_kernel_labs_and_panels_say_that_they_must_be_run_again(run_all, workbook, write_notebook):
+    write_notebook(workbook / "my" / "harness_restart.ipynb", RESTARTED)
+    page = run_all("harness_restart.ipynb")
+    lab, panel = page.locator(".memlab-lab"), page.locator(".memlab-panel")
+    expect(lab.locator("[data-cell]").first).to_be_attached()
+    page.evaluate("jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    for widget, name in ((lab, "Allocate"), (panel, "Answer")):
+        widget.get_by_role("button", name=name, exact=True).click()
+        expect(widget.get_by_role("status").first).to_have_text("Waiting for the kernel. If nothing comes, run this cell again.")
+    page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+    lab.get_by_role("button", name="Allocate", exact=True).click()
+    expect(lab.get_by_role("status")).to_contain_text("Allocated order 0")
+
+
+def test_a_lab_that_waits_for_a_cell_says_so_and_then_answers(run_all, workbook, write_notebook):
+    write_notebook(workbook / "my" / "harness_wait.ipynb", RESTARTED)
+    page = run_all("harness_wait.ipynb")
+    lab, panel = page.locator(".memlab-lab"), page.locator(".memlab-panel")
+    expect(lab.locator("[data-cell]").first).to_be_attached()
+    page.evaluate(
+        "() => { jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({ code: 'import time; time.sleep(7)' }); }"
+    )
+    for widget, name in ((lab, "Allocate"), (panel, "Answer")):
+        widget.get_by_role("button", name=name, exact=True).click()
+    for widget in (lab, panel):
+        expect(widget.get_by_role("status")).to_have_text("Waiting for the kernel. If nothing comes, run this cell again.")
+    expect(lab.get_by_role("status")).to_contain_text("Allocated order 0")
+    expect(panel.get_by_role("status")).to_contain_text("Choose an answer")
