@@ -16,6 +16,7 @@ from memlab import Machine
 from memlab.labs import LabView, buddy_lab
 from memlab.lessons import begin, cells, drill, exercise, guide, predict, progress, registry, results
 from memlab.lessons.__main__ import main
+from memlab.lessons.drill import MOST_SEED, after
 from memlab.lessons.judge import judge
 from memlab.lessons.model import Chapter, Drill, Exercise, Prediction, Question, Verdict
 from memlab.lessons.overview import ProgressSheet
@@ -367,6 +368,17 @@ def test_a_drill_grades_at_once_and_another_question_is_the_next_seed():
     assert press(panel, "another") == ("Question 4.", "")
     assert panel.content["blocks"][0]["text"] == SUM.question(4).text
     assert results.read().drills == {"97.sum": {3}}
+
+
+def test_the_question_after_one_does_not_ask_the_very_same_again():
+    few = Drill("97.few", 1, lambda rng: sum_question(rng.randrange(2), 0))
+    assert few.question(MOST_SEED - 1).text != few.question(after(few, MOST_SEED - 1)).text
+    seeds = [3]
+    for _ in range(20):
+        seeds.append(after(few, seeds[-1]))
+        assert few.question(seeds[-1]).text != few.question(seeds[-2]).text
+    assert seeds[-1] > 23  # some were left out
+    assert after(Drill("97.one", 1, lambda _rng: sum_question(1, 0)), 3) > 3  # a drill with one question has an end, too
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, True, 1.5, "1", None])
