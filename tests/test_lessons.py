@@ -215,6 +215,13 @@ def test_an_address_in_a_sentence_is_hexadecimal():
     assert outcome.sentence == "double(0xffff888000001000) stopped with an error."
 
 
+def test_a_wide_list_leaves_room_for_the_arguments_after_it():
+    outcome = judge(
+        replace(DOUBLE, check=lambda answer: answer(["x" * 55] * 15, 1) or answer(5)), learner("def double(n, m):\n    return n[m * 99]")
+    )
+    assert outcome.sentence == f"double(['{'x' * 55}', ... 15 in all], 1) stopped with an error."
+
+
 @pytest.mark.parametrize("name", ["97.2", "96.1", "nonsense", "", "97", "../x.1", "９7.1", None, 5, b"97.1"])
 def test_a_name_that_there_is_not_is_a_sentence_and_the_function_is_returned(name, capsys):
     def function(n):
