@@ -16,6 +16,7 @@ from memlab import Machine
 from memlab.labs import LabView, buddy_lab
 from memlab.lessons import begin, cells, drill, exercise, guide, predict, progress, registry, results
 from memlab.lessons.__main__ import main
+from memlab.lessons.drill import MOST_SEED, after
 from memlab.lessons.judge import judge
 from memlab.lessons.model import Chapter, Drill, Exercise, Prediction, Question, Verdict
 from memlab.lessons.overview import ProgressSheet
@@ -214,6 +215,13 @@ def test_an_address_in_a_sentence_is_hexadecimal():
     assert outcome.sentence == "double(0xffff888000001000) stopped with an error."
 
 
+def test_a_wide_list_leaves_room_for_the_arguments_after_it():
+    outcome = judge(
+        replace(DOUBLE, check=lambda answer: answer(["x" * 55] * 15, 1) or answer(5)), learner("def double(n, m):\n    return n[m * 99]")
+    )
+    assert outcome.sentence == f"double(['{'x' * 55}', ... 15 in all], 1) stopped with an error."
+
+
 @pytest.mark.parametrize("name", ["97.2", "96.1", "nonsense", "", "97", "../x.1", "９7.1", None, 5, b"97.1"])
 def test_a_name_that_there_is_not_is_a_sentence_and_the_function_is_returned(name, capsys):
     def function(n):
@@ -367,6 +375,17 @@ def test_a_drill_grades_at_once_and_another_question_is_the_next_seed():
     assert press(panel, "another") == ("Question 4.", "")
     assert panel.content["blocks"][0]["text"] == SUM.question(4).text
     assert results.read().drills == {"97.sum": {3}}
+
+
+def test_the_question_after_one_does_not_ask_the_very_same_again():
+    few = Drill("97.few", 1, lambda rng: sum_question(rng.randrange(2), 0))
+    assert few.question(MOST_SEED - 1).text != few.question(after(few, MOST_SEED - 1)).text
+    seeds = [3]
+    for _ in range(20):
+        seeds.append(after(few, seeds[-1]))
+        assert few.question(seeds[-1]).text != few.question(seeds[-2]).text
+    assert seeds[-1] > 23  # some were left out
+    assert after(Drill("97.one", 1, lambda _rng: sum_question(1, 0)), 3) > 3  # a drill with one question has an end, too
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, True, 1.5, "1", None])

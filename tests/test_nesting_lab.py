@@ -364,6 +364,12 @@ def test_selecting_a_call_tells_of_it_and_a_new_call_selects_its_first(fake):
     assert details["Result"].startswith("returned 0xffff")
 
 
+def test_the_list_of_starts_begins_with_the_one_that_the_lab_is_in():
+    (starts,) = NESTING_LAB.action("start").params
+    assert starts.choices[0] == nesting_machine().begun_from
+    assert sorted(starts.choices) == sorted(STARTS)
+
+
 def test_a_lab_on_a_pair_of_ones_own():
     m = nesting_machine()
     view = nesting_lab(m)

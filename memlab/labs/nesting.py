@@ -25,6 +25,7 @@ from .lab import Lab, Look, Search
 from .session import Session, Setup
 from .view import LabView
 
+_FIRST: Final = "no free struct buddy"  # where the lab starts, so what its list of starts shows
 _CALL_BYTES: Final = 1000  # that a call of a trace needs, about
 _FRAME_BYTES: Final = (32, 64, 96, 128, FRAME_BYTES, 192, 256, 384, 512, 1024)
 _MOST_NTH: Final = 9
@@ -58,7 +59,7 @@ def nesting_lab(machine: Nesting | None = None) -> LabView:
 def nesting_machine() -> Nesting:
     """Boot the machines of the Nesting lab: two of 1 MiB, one as written and one bounded, low orders and free struct buddys used up."""
     m = Nesting()
-    m.start("no free struct buddy")
+    m.start(_FIRST)
     return m
 
 
@@ -278,7 +279,7 @@ NESTING_LAB: Final = Lab(
             "Start anew",
             run=_start,
             code=lambda _session, state: f"m.start({state!r})",
-            params=(ChoiceParam("state", "Start", tuple(STARTS)),),
+            params=(ChoiceParam("state", "Start", (_FIRST, *(state for state in STARTS if state != _FIRST))),),
         ),
         Action(
             "call",

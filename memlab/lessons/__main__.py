@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import overview, results
-from .drill import MOST_SEED, grade
+from .drill import MOST_SEED, after, grade
 from .registry import LessonError, chapters, find_drill
 from .solve import solve
 
@@ -70,7 +70,7 @@ def _drill(name: str | None, seed: int | None) -> None:
             print(verdict.sentence)
             if verdict.ok:
                 break
-        seed = (seed + 1) % MOST_SEED
+        seed = after(drill, seed)
 
 
 def _export(file: Path) -> None:

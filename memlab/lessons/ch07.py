@@ -454,14 +454,18 @@ def _bootstrap_question(rng: Random) -> Question:
         "How many struct slabs are in use on the first page when it is done, before anybody asks for one?": 1 if order == 0 else 2,
     }
     text, right = rng.choice(list(answers.items()))
+    if order == 0:
+        parts = "a single page describes itself; it is split from nothing, and keeps its struct buddy"
+    else:
+        parts = (
+            f"of {_pages(1 << order)}, two become slabs, each with a struct slab on the first of them; "
+            f"{order} split{'' if order == 1 else 's'}, each with a new struct buddy"
+        )
 
     def grade(reply: str) -> Verdict:
         if reply.strip() == str(right):
             return Verdict(True, f"{right}: from a block of {_pages(1 << order)}.")
-        return Verdict(
-            False,
-            f"It is {right}: order 0 gives one page that describes itself; any other, two pages, with a new struct buddy for each split.",
-        )
+        return Verdict(False, f"It is {right}: {parts}.")
 
     return Question(f"__alloc_slab finds a smallest free block of order {order}. {text}", None, str(right), grade)
 

@@ -284,7 +284,7 @@ EXERCISES = (
             "The second round finds no struct slab: there the chain goes on as in section 1, down to __alloc_slab. What does that round still need, when it has its struct slab?",
         ),
         wrong=(
-            ("def depths():\n    return [1, 7], 18", "called once more"),
+            ("def depths():\n    return [1, 7], 18", "the new slab that it is for"),
             ("def depths():\n    return [1], 12", "that leads to another one"),
             ("def depths():\n    return [1, 2, 3], 4", "six from one to the next"),
             ("def depths():\n    return [1, 7, 13, 19], 18", "nobody calls alloc_pages again"),
@@ -310,6 +310,7 @@ EXERCISES = (
         ),
         wrong=(
             ("def backtrace(calls, n):\n    return [name for depth, name in calls[: n + 1]]", "calls that had returned"),
+            ("def backtrace(calls, n):\n    return [name for depth, name in calls[:n]]", "the stack has 1 frame, and you have 0"),
             (
                 (
                     "def backtrace(calls, n):\n    chain = {}\n    for depth, name in calls[:n]:\n        chain.setdefault(depth, name)\n"
@@ -364,6 +365,10 @@ EXERCISES = (
                     n=24, eat="KeepLowOrdersEmpty(m)(); EatBuddies(m)(); m.interrupt('new_slab', 'call', EatBuddies(m), times=None)"
                 ),
                 "give it times=1",
+            ),
+            (
+                _FILL.format(n=24, eat="KeepLowOrdersEmpty(m)(); EatBuddies(m)(); m.interrupt('kmem_cache_alloc', 'return', EatSlabs(m))"),
+                "your interrupt changes that on the way",
             ),
         ),
         explanation="No interrupt is needed for it: the number of free struct slabs alone decides. That is why the bounded design takes alloc_pages out of this loop.",

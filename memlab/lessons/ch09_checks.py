@@ -80,7 +80,7 @@ def check_by_hand(answer: Callable[[], tuple[list[int], int]]) -> Verdict:
             if n == len(pages) - 1:
                 return Verdict(
                     False,
-                    f"After {mine[-1]} alloc_pages is called once more: __alloc_slab brings a struct slab, and that one's slab needs its page, too.",
+                    f"After {mine[-1]} alloc_pages is called once more: __alloc_slab brings a struct slab, and the new slab that it is for still needs its page.",
                 )
             return Verdict(False, f"You have {count(n, 'call')} of alloc_pages; a struct slab is free, and that leads to another one.")
         if mine[n] != depth:
@@ -126,7 +126,7 @@ def check_backtrace(answer: Callable[[list[tuple[int, str]], int], list[str]]) -
                 return Verdict(False, f"{said}your names are right, but they begin with the innermost: the outermost comes first.")
             if len(got) != len(want):
                 which = "calls that had returned are not on the stack" if len(got) > len(want) else "its callers are, and the call itself"
-                return Verdict(False, f"{said}so {count(len(want), 'frame')} are on the stack, and you have {len(got)}: {which}.")
+                return Verdict(False, f"{said}so the stack has {count(len(want), 'frame')}, and you have {len(got)}: {which}.")
             at = next(i for i, (a, b) in enumerate(zip(got, want, strict=True)) if a != b)
             return Verdict(
                 False,
@@ -169,6 +169,7 @@ def check_fill(answer: Callable[[Machine], object]) -> Verdict:
             if deep <= max(depth for depth, *_ in EMAIL_CHAIN)
             else "deeper than the email's chain, but there is room"
         )
-        return Verdict(False, f"{used}: {reach}. Each free struct slab is worth six frames ({stock}).")
+        eaten = "; your interrupt changes that on the way" if trace.interrupts else ""
+        return Verdict(False, f"{used}: {reach}. Each free struct slab is worth six frames ({stock}{eaten}).")
     end = "not one more fits" if deep + 6 > FITS else f"there is room for {count((FITS - deep) // 6, 'more free struct slab')}"
     return Verdict(True, f"{used}: {end}. {100 * deep // FITS} points of 100.")

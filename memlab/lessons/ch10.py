@@ -248,6 +248,10 @@ EXERCISES = (
                 "which is damaged",
             ),
             ("def words_fit(m):\n    return m.free_pages_count == m.nr_pages", "which is in order"),
+            (
+                'def words_fit(m):\n    return sum(m.mem_desc(p).type == "FREE" for p in range(m.nr_pages)) == m.free_pages_count',
+                "have a word of the type FREE, and m.free_pages_count is",
+            ),
             ("def words_fit(m):\n    return m.free_pages_count", "returns True or False"),
         ),
         explanation=(
@@ -273,6 +277,8 @@ EXERCISES = (
         wrong=(
             (_SQUIRREL.format(9), "does what it should"),
             (_SQUIRREL.format(17), "should it not run"),
+            (_SQUIRREL.format(12), "nothing to merge with"),
+            (_SQUIRREL.format(2), "does nothing"),
             (_SQUIRREL.format(40), "there is no line 40"),
         ),
         explanation="`break` in the place of `return chain`: merging ends at a busy buddy, freeing does not. It is one of the faults that were found in real teaching allocators.",
@@ -305,7 +311,7 @@ EXERCISES = (
             ),
             (
                 'def nothing_stranded(m):\n    return not any(m.mem_desc(p).type.name == "FREE" for p in range(m.nr_pages))',
-                "which is in order",
+                "its descriptors lie in these pages",
             ),
         ),
         explanation=(

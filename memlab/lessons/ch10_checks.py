@@ -101,9 +101,13 @@ def _stranded(m: Machine, rng: Random) -> str:
 
 
 def _judge_invariant(
-    answer: Callable[[Machine], bool], holds: Callable[[Machine], bool], damage: Callable[[Machine, Random], str], seed: int
+    answer: Callable[[Machine], bool],
+    holds: Callable[[Machine], bool],
+    damage: Callable[[Machine, Random], str],
+    seed: int,
+    facts: Callable[[Machine], str],
 ) -> Verdict:
-    """Judge a function over a machine on as many machines in order as damaged ones."""
+    """Judge a function over a machine on as many machines in order as damaged ones.  ``facts`` says what holds on one in order."""
     rng, name = Random(seed), getattr(answer, "__name__", "your function")
     machines = {design: Setup(design).boot() for design in _DESIGNS}
     answer(machines["bounded"])  # a stub raises here, before there is much to do
@@ -122,7 +126,7 @@ def _judge_invariant(
         if got is not good:
             what = f"machine {n + 1} of {_MACHINES}, {count(steps, 'operation')} after boot, {design}"
             if good:
-                return Verdict(False, f"{name}(m) gave False for {what}, which is in order: an invariant holds in every good state.")
+                return Verdict(False, f"{name}(m) gave False for {what}, which is in order: {facts(m)}.")
             return Verdict(False, f"{name}(m) gave True for {what}, which is damaged: {done}.")
     return Verdict(True, f"True of {_MACHINES // 2} machines in order, False of {_MACHINES // 2} damaged ones.")
 
@@ -131,18 +135,27 @@ def _counts_fit(m: Machine) -> bool:
     return len(_free_pages(m)) == m.free_pages_count
 
 
+def _count_facts(m: Machine) -> str:
+    return f"{len(_free_pages(m))} of its {m.nr_pages} pages have a word of the type FREE, and m.free_pages_count is {m.free_pages_count}"
+
+
 def check_count(answer: Callable[[Machine], bool]) -> Verdict:
     """Judge 10.1: the words say what the count says."""
-    return _judge_invariant(answer, _counts_fit, _miscounted, 101)
+    return _judge_invariant(answer, _counts_fit, _miscounted, 101, _count_facts)
 
 
 def _nothing_stranded(m: Machine) -> bool:
     return not any(m.mem_desc(host).type is MemType.FREE for host in _hosts(m))
 
 
+def _host_facts(m: Machine) -> str:
+    pages = ", ".join(map(str, _hosts(m)))
+    return f"a page has {m.page_size} bytes, so its descriptors lie in these pages: {pages}; none of them is free"
+
+
 def check_stranded(answer: Callable[[Machine], bool]) -> Verdict:
     """Judge 10.3: no live descriptor lies in a free page."""
-    return _judge_invariant(answer, _nothing_stranded, _stranded, 103)
+    return _judge_invariant(answer, _nothing_stranded, _stranded, 103, _host_facts)
 
 
 @cache
@@ -180,8 +193,14 @@ def check_line(answer: Callable[[], int]) -> Verdict:
         return Verdict(False, f"The method has lines 1 to {len(lines)}; there is no line {got}.")
     if got in animal.suspects():
         return Verdict(True, f"Line {got}: {animal.fault[0].lower()}{animal.fault[1:]}".replace("it returns", "the squirrel returns", 1))
-    said = lines[got - 1].strip()
-    if got not in _lines_run("squirrel"):
+    said, ran = lines[got - 1].strip(), _lines_run("squirrel")
+    if got < min(ran):
+        return Verdict(False, f"Line {got} says what the method is, and does nothing; look at the lines from {min(ran)} on.")
+    if got not in ran and lines[got - 1].startswith(" " * 8):  # in the loop
+        return Verdict(
+            False, f"Line {got} does not run in free_pages(19), and need not: page 18 is in use, so there is nothing to merge with."
+        )
+    if got not in ran:
         return Verdict(False, f"Line {got} does not run at all in free_pages(19); what stands there is not wrong, but should it not run?")
     return Verdict(
         False,

@@ -11,6 +11,7 @@ from .sheet import Block, Button, Refused, Sheet, text
 
 MOST_SEED = 2**32
 _LONGEST = 200  # characters of a reply
+_SAME = 9  # questions in a row that may be the same
 
 
 def grade(drill: Drill, seed: int, reply: str) -> Verdict:
@@ -26,6 +27,21 @@ def grade(drill: Drill, seed: int, reply: str) -> Verdict:
         return Verdict(False, "That cannot be read as an answer to this question.")
     trouble = results.record("drill", drill.id, verdict.ok, seed)
     return Verdict(verdict.ok, f"{'Right.' if verdict.ok else 'Not so.'} {verdict.sentence} {trouble}".strip())
+
+
+def after(drill: Drill, seed: int) -> int:
+    """Return the number of the question after ``seed``; those that ask the very same again are left out, a few at most."""
+    asked = _asked(drill, seed)
+    for _ in range(_SAME):
+        seed = (seed + 1) % MOST_SEED
+        if _asked(drill, seed) != asked:
+            break
+    return seed
+
+
+def _asked(drill: Drill, seed: int) -> tuple[str, str]:
+    question = drill.question(seed)
+    return question.text, "" if question.picture is None else question.picture.html()
 
 
 class DrillSheet(Sheet):
@@ -57,5 +73,5 @@ class DrillSheet(Sheet):
         self.say(verdict.sentence, "right" if verdict.ok else "wrong")
 
     def _another(self) -> None:
-        self._ask((self.seed + 1) % MOST_SEED)
+        self._ask(after(self.drill, self.seed))
         self.say(f"Question {self.seed}.")

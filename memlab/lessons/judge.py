@@ -19,6 +19,7 @@ from .model import Exercise
 
 STEPS: Final = 1_000_000  # lines of the learner's own code that one check may run
 _LINES: Final = 20  # of what a learner's function prints, and of its traceback
+_WIDE: Final = 200  # characters of a list among the arguments: those after it are to be seen, too
 _LONGEST: Final = 1000  # characters of a check's sentence, which may hold all that a function returned
 
 
@@ -85,6 +86,10 @@ class _Short(Short):
 
     def repr_int(self, number: int, level: int) -> str:
         return f"{number:#x}" if 0 < number >> 32 < 1 << 32 else super().repr_int(number, level)  # an address
+
+    def repr_list(self, values: list[Any], level: int) -> str:
+        said = super().repr_list(values, level)
+        return said if len(said) <= _WIDE else f"[{self.repr1(values[0], level - 1)}, ... {len(values)} in all]"
 
     def repr_function(self, function: FunctionType, _level: int) -> str:
         return "a function" if "<" in function.__name__ else function.__name__
