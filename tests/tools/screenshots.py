@@ -43,7 +43,8 @@ _spec = importlib.util.spec_from_file_location("browser_fixtures", ROOT / "tests
 _fixtures = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_fixtures)
 browser_type_launch_args, browser_context_args = _fixtures.browser_type_launch_args, _fixtures.browser_context_args
-workbook, lab_url, run_all = _fixtures.workbook, _fixtures.lab_url, _fixtures.run_all
+workbook, lab_url = _fixtures.workbook, _fixtures.lab_url
+jupyterlab, run_all = _fixtures.jupyterlab, _fixtures.run_all
 
 
 @pytest.mark.parametrize("name", LABS if os.environ.get(FOLDER) else README)
