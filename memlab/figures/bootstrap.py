@@ -306,7 +306,7 @@ class _Drawing:
         high = _ROW * (struct.used // 8)
         wide = _LEFT + _WIDE - x if struct is slab else 84
         svg = rect(x, bottom - high, wide, high, "ml-cell ml-free")
-        svg += text(x + 6, bottom - high + 14, f"and {n} more:", "ml-free", 11)
+        svg += text(x + 6, bottom - high + 14, f"{n} more:", "ml-free", 11)
         svg += text(x + 6, bottom - high + 32, f"[{drawn}] to [{drawn + n - 1}]", "ml-free", 11)
         if words:
             svg += text(x + 6, bottom - high + 54, count(words, "word"), "ml-heading ml-free", 11)
