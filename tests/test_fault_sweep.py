@@ -329,10 +329,6 @@ def test_a_new_allocating_function_would_be_found():
     assert calls_of(functions[0]) == {"_later"}
 
 
-def test_every_point_that_may_fail_is_reached_by_an_operation():
-    assert set(MAY_FAIL) == {name for name, may_fail in Machine.TRACE_POINTS.items() if may_fail}
-
-
 def test_every_public_function_that_allocates_is_an_operation():
     public = {name for name in who_allocates() if not name.startswith("_")} - {"alloc", "alloc_bulk", "grow"}
     source = getsource(faults.OPERATIONS["alloc_pages(0)"].run) + Path(faults.__file__).with_name("operations.py").read_text()
