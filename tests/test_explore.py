@@ -495,6 +495,15 @@ def test_the_command_takes_operations_handlers_and_time(capsys):
     assert "bounded, up to 1 interrupts" in capsys.readouterr().out
 
 
+def test_on_a_terminal_the_progress_goes_before_the_report_comes(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert command.main(["--seconds", "1.2", "--processes", "1"]) == 0
+    out, err = capsys.readouterr()
+    assert "transitions" in err
+    assert err.endswith("\r\x1b[K")
+    assert out.startswith("as-written, ")
+
+
 def test_the_command_ends_with_1_when_a_rule_broke(capsys, monkeypatch):
     monkeypatch.setattr(command, "Search", lambda *args: Search(*args, machine=Endless))
     assert command.main(["--states", "100", "--processes", "1"]) == 1
