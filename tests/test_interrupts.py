@@ -528,6 +528,19 @@ def test_a_handler_cannot_put_ram_back_as_the_call_that_it_interrupted_goes_on(b
     m.check()
 
 
+@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize(("order", "does", "words"), [(2, "free_pages", "is free already"), (1, "split_page", "is a block of order 0")])
+def test_a_block_that_a_handler_frees_or_splits_is_split_no_more_and_no_descriptor_is_lost(order, does, words, design):
+    m = Machine("1M", design=design)
+    pfn = m.alloc_pages(order)
+    with (
+        m.interrupt("kmem_cache_alloc(kmem_cache_buddy)", "return", lambda: getattr(m, does)(pfn)),
+        pytest.raises(KernelBug, match=words),
+    ):
+        m.split_page(pfn)
+    m.check()
+
+
 # Handlers that raise
 
 
