@@ -206,7 +206,8 @@ class Machine(Users):
         ``at``: a name from TRACE_POINTS, or one with its cache, such as "new_slab(kmem_cache_buddy)".  ``when``: "call" or "return".
         ``handler``: a function of no parameters, or of the machine; its calls may be interrupted in turn.  ``times``: int, how often it runs at
         most; None for every time.  ``cpu``: int, where it runs; None for the CPU that is interrupted.  Frames of a handler are a context of their
-        own, with a stack of its own.  If a handler raises, RAM is put back to before the outermost call, which raises the same.
+        own, with a stack of its own.  If a handler raises, RAM is put back to before the outermost call, which raises the same; what the handler keeps in
+        Python, such as a consumer's ``held``, is its own affair.  A handler cannot restore, undo or redo.
         KernelBug("kernel stack overflow") when interrupts nest without end; ValueError or TypeError for a bad argument.
         """
         return self._probes.interrupt(at, when, handler, times, cpu)

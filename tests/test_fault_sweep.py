@@ -304,7 +304,7 @@ def calls_of(node):
 
 def who_allocates():
     functions = list(core_functions())
-    found = {name for name, node in functions if takes_memory(node)} - GIVES - {"look_at_block"}
+    found = {name for name, node in functions if takes_memory(node)} - GIVES
     while more := {name for name, node in functions if calls_of(node) & (found - MOVES)} - found - {"__init__"}:
         found |= more
     return found
