@@ -228,6 +228,12 @@ class _Checker(SlabChecks):
             if b.order > m.max_order:
                 self.say("buddy-order", f"the buddy {address:#x} says order {b.order}; the highest is {m.max_order}", address)
                 continue
+            if above := self.w[(address - self.B >> 3) + structs.buddy.order.word] >> 32:
+                self.say(
+                    "buddy-order",
+                    f"the buddy {address:#x} has {above:#x} in the padding after its order, which belongs to no order",
+                    address,
+                )
             if rest or not 0 <= pfn <= m.nr_pages - (1 << b.order):
                 self.say("buddy-page", f"the buddy {address:#x} of order {b.order} says page {b.page:#x}, where no such block is", address)
                 continue

@@ -206,7 +206,8 @@ class Machine(Users):
         ``at``: a name from TRACE_POINTS, or one with its cache, such as "new_slab(kmem_cache_buddy)".  ``when``: "call" or "return".
         ``handler``: a function of no parameters, or of the machine; its calls may be interrupted in turn.  ``times``: int, how often it runs at
         most; None for every time.  ``cpu``: int, where it runs; None for the CPU that is interrupted.  Frames of a handler are a context of their
-        own, with a stack of its own.  If a handler raises, RAM is put back to before the outermost call, which raises the same.
+        own, with a stack of its own.  If a handler raises, RAM is put back to before the outermost call, which raises the same; what the handler keeps in
+        Python, such as a consumer's ``held``, is its own affair.  A handler cannot restore, undo or redo.
         KernelBug("kernel stack overflow") when interrupts nest without end; ValueError or TypeError for a bad argument.
         """
         return self._probes.interrupt(at, when, handler, times, cpu)
@@ -222,8 +223,9 @@ class Machine(Users):
     def restore(self, snapshot: Snapshot) -> None:
         """Make RAM what it was when ``snapshot`` was taken; caches follow.
 
-        TypeError if it is no snapshot; ValueError if it is of a machine that was booted otherwise.
+        TypeError if it is no snapshot; ValueError if it is of a machine that was booted otherwise; KernelBug in the handler of an interrupt.
         """
+        self._not_interrupted()
         if isinstance(snapshot, Snapshot) and snapshot.config != self.config:
             raise ValueError("this snapshot is of a machine of another shape; restore it on the machine it was taken from")
         super().restore(snapshot)
@@ -231,11 +233,11 @@ class Machine(Users):
         self.rebind()
 
     def undo(self) -> bool:
-        """Take the last step back.  Returns False if there is none left; ValueError if undo was not asked for at boot."""
+        """Take the last step back.  Returns False if there is none left; raises ValueError if undo was not asked for at boot, and as restore."""
         return self._step(self._undo, self._redo)
 
     def redo(self) -> bool:
-        """Do again what was undone.  Returns False if nothing was; ValueError if undo was not asked for at boot."""
+        """Do again what was undone.  Returns False if nothing was; raises as undo."""
         return self._step(self._redo, self._undo)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -385,6 +387,7 @@ class Machine(Users):
     def _step(self, taken: deque[Snapshot], other: deque[Snapshot]) -> bool:
         if not self._undo.maxlen:
             raise ValueError("undo is off on this machine; boot it with Machine(..., undo=100) to keep the last 100 steps")
+        self._not_interrupted()
         if not taken:
             return False
         other.append(self.snapshot())
@@ -392,6 +395,11 @@ class Machine(Users):
         return True
 
     # -- the rest
+
+    def _not_interrupted(self) -> None:
+        """Refuse to put RAM back in a handler: the call that was interrupted would go on in the midst of what is not there any more."""
+        if self._interrupted:
+            raise KernelBug("the handler of an interrupt cannot put RAM back: the call that it interrupted is in the midst of it")
 
     def _nothing(self) -> None:
         """Return the kernel's NULL, unless the reason for it is that the call chain outgrew the kernel's stack."""

@@ -147,16 +147,17 @@ class PageAllocator(PerCpuPages):
         ``pfn``: unsigned long, of a block of order 1 or more from alloc_pages.  Returns both pfns, or None when no descriptor can be had (the
         block is then as it was).  KernelBug if ``pfn`` is not the first page of such a block.  Source: mm/page_alloc.c (which splits to order 0).
         """
-        li = self._allocated(pfn, "split")
-        if self.w[li + ORDER] == 0:
-            raise KernelBug(f"page {pfn} is a block of order 0, a single page, which cannot be split; a block to split has order 1 or more")
-        zone = self.zone_of[self.w[li + FLAGS]]
+        zone = self.zone_of[self.w[self._to_split(pfn) + FLAGS]]
         new = self._kmem_cache_alloc(self.KC_BUDDY, KERNEL, zone.node)
         if not new:
             return self._nothing()
-        li = self._allocated(pfn, "split")  # look again: the descriptor may have moved meanwhile
-        w, half = self.w, 1 << (w_order := self.w[li + ORDER] - 1)
         lower = (new - self.B >> 3) + buddy.list.word
+        try:
+            li = self._to_split(pfn)  # look again: the descriptor may have moved meanwhile
+        except KernelBug:  # an interrupt freed the block, or split it
+            self._give_back(self._chain([lower]))
+            raise
+        w, half = self.w, 1 << (w_order := self.w[li + ORDER] - 1)
         w[lower + FLAGS], w[lower + ORDER], w[lower + PAGE] = zone.flags, w_order, w[li + PAGE]
         w[li + ORDER], w[li + PAGE] = w_order, self.V + 8 * (pfn + half)
         self._fill(pfn, half, new + BUDDY)
@@ -238,6 +239,13 @@ class PageAllocator(PerCpuPages):
         }
 
     # -- the work behind it, for the layers above too
+
+    def _to_split(self, pfn: int) -> int:
+        """Return li of the allocated block that starts at page ``pfn`` and has two halves.  KernelBug if none does."""
+        li = self._allocated(pfn, "split")
+        if self.w[li + ORDER] == 0:
+            raise KernelBug(f"page {pfn} is a block of order 0, a single page, which cannot be split; a block to split has order 1 or more")
+        return li
 
     def _alloc_pages(self, order: int, gfp: int, node: int | None, desc: int) -> int:
         """alloc_pages for descriptors: returns li, or 0.  ``desc`` 0 makes a block that only its buddy describes."""

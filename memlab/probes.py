@@ -139,15 +139,7 @@ class Probes:
 
     def interrupt(self, at: str, when: str, handler: Handler, times: int | None, cpu: int | None) -> Interrupt:
         """Run ``handler`` at trace point ``at``.  ValueError or TypeError for a bad argument."""
-        name, _, rest = at.partition("(") if isinstance(at, str) else ("", "", "")
-        if name not in TRACE_POINTS:
-            raise ValueError(f"there is no trace point {at!r}; there are {', '.join(TRACE_POINTS)}")
-        if rest and not (POINTS[name][0].cache and rest[-1] == ")" and rest[:-1] in self.machine.caches):
-            takes = POINTS[name][0].cache
-            caches = ", ".join(self.machine.caches)
-            raise ValueError(
-                f"{at!r} is no trace point: " + (f"the caches are {caches}" if takes else f"{name} takes no cache, say {name!r}")
-            )
+        self.look_at_point(at)
         if when not in WHEN:
             raise ValueError(f'when is "call" or "return", not {when!r}')
         if times is not None:
@@ -155,7 +147,18 @@ class Probes:
         cpus = self.machine.config.cpus
         if cpu is not None and not (isinstance(cpu, int) and not isinstance(cpu, bool) and 0 <= cpu < cpus):
             raise ValueError(f"cpu is None for the CPU that is interrupted, or 0 to {cpus - 1}, not {cpu!r}")
-        return Interrupt(self, at, when, _with_machine(handler, self.machine), times, cpu)
+        return Interrupt(self, at, when, self._with_machine(handler), times, cpu)
+
+    def look_at_point(self, at: str) -> None:
+        """Raise ValueError if ``at`` is no trace point, alone or with a live cache that it takes."""
+        name, bracket, rest = at.partition("(") if isinstance(at, str) else ("", "", "")
+        if name not in TRACE_POINTS:
+            raise ValueError(f"there is no trace point {at!r}; there are {', '.join(TRACE_POINTS)}")
+        takes, caches = POINTS[name][0].cache, self.machine.caches
+        if bracket and not (takes and rest[-1:] == ")" and rest[:-1] in caches):
+            raise ValueError(
+                f"{at!r} is no trace point: " + (f"the caches are {', '.join(caches)}" if takes else f"{name} takes no cache, say {name!r}")
+            )
 
     def listen(self, listeners: list[Any], who: object) -> None:
         """Add a listener; the first one installs the wrappers."""
@@ -185,6 +188,36 @@ class Probes:
         before = self._before[attribute] = vars(m).get(attribute)
         bare = getattr(before, "__wrapped__", None)
         setattr(m, attribute, m._undoable(wrap(bare)) if bare else wrap(getattr(m, attribute)))
+
+    def _with_machine(self, handler: Handler) -> Handler:
+        """Return the handler as a function without parameters: it may take the machine, or nothing."""
+        if not callable(handler):
+            raise TypeError(f"handler is a function that takes the machine, or nothing, not {handler!r}")
+        run = self._looked_up(handler)
+        for args in ((),) if run is not handler else ((), (self.machine,)):
+            try:
+                inspect.signature(handler).bind(*args)
+            except TypeError:
+                continue
+            except ValueError:  # a builtin that does not tell
+                return handler
+            return partial(run, *args)
+        raise TypeError(f"handler takes the machine, or nothing; {handler!r} wants more")
+
+    def _looked_up(self, handler: Handler) -> Handler:
+        """Return what looks a function of the machine itself up when it runs, as another stands in its place by then; else the handler."""
+        if isinstance(handler, partial):
+            function = self._looked_up(handler.func)
+            return handler if function is handler.func else partial(function, *handler.args, **handler.keywords)
+        m, name = self.machine, getattr(handler, "__name__", "")
+        own = getattr(handler, "__self__", None) is m and getattr(type(m), name, None) is getattr(handler, "__func__", None)
+        if not own and handler not in (vars(m).get(name), self._before.get(name)):
+            return handler
+
+        def looked_up(*args: Any, **kwargs: Any) -> object:
+            return getattr(m, name)(*args, **kwargs)
+
+        return looked_up
 
     # -- at a trace point
 
@@ -319,18 +352,3 @@ def _from_1(value: int, what: str, means: str) -> int:
     if value < 1:
         raise ValueError(f"{what} is {means}; not {value}")
     return value
-
-
-def _with_machine(handler: Handler, machine: Machine) -> Handler:
-    """Return the handler as a function without parameters: it may take the machine, or nothing."""
-    if not callable(handler):
-        raise TypeError(f"handler is a function that takes the machine, or nothing, not {handler!r}")
-    for args in ((), (machine,)):
-        try:
-            inspect.signature(handler).bind(*args)
-        except TypeError:
-            continue
-        except ValueError:  # a builtin that does not tell
-            return handler
-        return lambda: handler(*args)
-    raise TypeError(f"handler takes the machine, or nothing; {handler!r} wants more")

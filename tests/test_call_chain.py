@@ -1,6 +1,7 @@
 """The picture of a call chain: a bar for each call, folded where it is long, and a gauge of the stack that it needs."""
 
 import re
+from contextlib import suppress
 from html import unescape
 
 import pytest
@@ -160,6 +161,22 @@ def test_the_selected_call_tells_what_it_was_asked_for_and_what_it_returned():
     assert by_name["kmem_cache_alloc_bulk"].endswith("returned 3 objects")
     assert "→ NULL" in words(call_chain(trace), "call_chain-call-1")
     assert "has not returned" in words(call_chain(trace, 0, "call-0"), "told")
+
+
+def test_calls_that_were_refused_are_drawn_too():
+    m = Machine("1M")
+    with m.trace() as trace:
+        for refused in (
+            lambda: m.alloc_pages("x"),
+            lambda: m.alloc_pages(0, "GFP_KERNEL"),
+            lambda: m.alloc_pages(0, 1 << 60),
+            lambda: m.kmalloc("8"),
+        ):
+            with suppress(TypeError, ValueError):
+                refused()
+    picture = call_chain(trace, selected="call-1")
+    assert len(picture.cells) == 4
+    assert "what cannot be asked for: returned NULL" in picture.cells[1].label
 
 
 def test_bytes_of_a_frame_are_stated_and_can_be_others():

@@ -13,7 +13,7 @@ import pytest
 from memlab import GFP, SLAB, Corruption, Machine, MemType
 from memlab.check import RULES, check
 from memlab.memdesc import tag
-from memlab.structs import HELD, folio, kmem_cache_cpu, kmem_cache_node, per_cpu_pages, vmalloc
+from memlab.structs import HELD, buddy, folio, kmem_cache_cpu, kmem_cache_node, per_cpu_pages, vmalloc
 
 TINY = {"memory": "64K", "page_size": 256, "max_order": 4}
 SHAPES = {
@@ -285,6 +285,12 @@ def a_buddys_order_is_above_the_highest():
 def a_buddys_order_is_beyond_all_reason():
     m = Machine(**TINY)
     return setting(buddy_of(m, m.alloc_pages(0)), "order", 0xFFFF_FFFF)
+
+
+@damage("buddy-order")
+def the_padding_after_a_buddys_order_is_not_0():
+    m = Machine(**TINY)
+    return m, buddy_of(m, m.alloc_pages(0)).address + buddy.order.offset, 1 << 32
 
 
 @damage("buddy-alignment")

@@ -13,11 +13,12 @@ from memlab import Machine
 from memlab.cache_table import FREELIST, MIN_PARTIAL, OFFSET, SIZE
 from memlab.check import check
 from memlab.study.consumers import free_descriptors
-from memlab.study.explore import DEFAULT, EVERYTHING, HANDLERS, Broken, Search, Setup, Survey
+from memlab.study.explore import DEFAULT, EVERYTHING, HANDLERS, Broken, History, Search, Setup, Step, Survey
 from memlab.study.explore import __main__ as command
 from memlab.study.explore.choices import on_hand, survey_for
 from memlab.study.explore.search import Expander, Plan, _digest, _packed
 from memlab.study.explore.steps import RunsAway, do
+from memlab.study.zoo import ANIMALS
 
 DESIGNS = ["as-written", "bounded"]
 SETS = {"default": DEFAULT, "everything": EVERYTHING}
@@ -167,6 +168,17 @@ def test_two_images_that_go_on_differently_have_two_forms():
     assert len({form for form, _ in forms}) == len({pfn for _, pfn in forms})
 
 
+def test_which_slab_is_a_cpus_tells_states_apart_even_if_one_page_holds_both_struct_slabs():
+    """Two slabs of struct buddys are full, described from one page, and this CPU's is one or the other: what is freed goes elsewhere."""
+    ways = [(1, 1, None, 0, 0), (0, 1, None, 0, 1)]
+    one, other = ([Step("shrink") if order is None else Step("alloc_pages", order) for order in way] for way in ways)
+    machines = [History(Setup("bounded"), steps).run() for steps in (one, other)]
+    forms = [Survey(m).look() for m in machines]
+    assert None not in forms
+    assert machines[0].w[machines[0].MM : machines[0].MM + 32].tolist() == machines[1].w[machines[1].MM : machines[1].MM + 32].tolist()
+    assert forms[0] != forms[1]
+
+
 def disguise(e, rng):
     """Change what makes no difference: the order of each freelist, and what lies in free objects and free pages."""
     m, w = e.m, e.m.w
@@ -277,13 +289,24 @@ class Endless(Machine):
 
 
 def test_a_call_that_does_not_end_is_a_broken_rule_and_hangs_nothing():
-    report = Search(machine=Endless, operations=("alloc_pages", "free_pages")).run(states=100)
+    report = Search(machine=Endless, operations=("alloc_pages", "free_pages"), return_every=0).run(states=100)
     assert report.broken.kind == "bug"
     assert "RunsAway" in report.broken.words
     assert "RunsAway" in str(report.broken.history)
     with pytest.raises(RunsAway):
         report.broken.history.run()
     assert sys.gettrace() is None or sys.gettrace().__name__ != "watch"
+
+
+def test_what_breaks_only_when_all_is_freed_is_a_broken_rule_as_well():
+    for machine, words in (
+        (Endless, "RunsAway when all is freed after it"),
+        (ANIMALS["snail"].machine, "IndexError when all is freed after it"),
+    ):
+        broken = Search(machine=machine, operations=("alloc_pages", "shrink"), return_every=1).run(states=500).broken
+        assert broken.kind == "bug"
+        assert broken.words.startswith(words)
+        broken.history.run()  # the sequence is what comes before
 
 
 # -- the search as a whole
@@ -409,6 +432,10 @@ def test_a_broken_rule_ends_the_search_and_running_on_changes_nothing():
         ({"design": "fly"}, "as-written"),
         ({"orders": 5}, "orders is 0 to 4 on this machine, not 5"),
         ({"orders": -1}, "orders is 0 or more, not -1"),
+        ({"start": [Step("fly")]}, "there is no operation 'fly'; there are 'alloc_pages'"),
+        ({"start": [Step("alloc_pages", 0, ((1, "fly"),))]}, "there is no handler 'fly'; there are 'eat all struct slabs'"),
+        ({"start": [Step("kmalloc")]}, "a survey cannot look at the state that these steps lead to"),
+        ({"start": [Step("vmalloc")], "operations": EVERYTHING}, "a survey cannot look at the state that these steps lead to"),
         ({"interrupts": -1}, "interrupts is 0 or more, not -1"),
         ({"return_every": -1}, "return_every is 0 or more"),
         ({"shape": {"memory": "8K", "page_size": 256, "max_order": 4, "nodes": 2}}, "one node"),
@@ -423,6 +450,11 @@ def test_a_search_refuses_what_does_not_exist_and_says_what_does(argument, messa
 def test_a_search_refuses_what_is_no_whole_number(argument):
     with pytest.raises(TypeError, match="is a whole number, not"):
         Search(**argument)
+
+
+def test_a_search_starts_with_steps():
+    with pytest.raises(TypeError, match=r"a search starts with steps, as tight\(\) gives them, not 'alloc_pages'"):
+        Search(start=["alloc_pages"])
 
 
 @pytest.mark.parametrize(
@@ -461,6 +493,15 @@ def test_the_command_takes_operations_handlers_and_time(capsys):
     args = ["--operation", "split_page", "--operation", "alloc_pages", "--handler", "take a page", "--interrupts", "1", "--seconds", "0.01"]
     assert command.main([*args, "--processes", "1", "--design", "bounded", "--orders", "1"]) == 0
     assert "bounded, up to 1 interrupts" in capsys.readouterr().out
+
+
+def test_on_a_terminal_the_progress_goes_before_the_report_comes(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert command.main(["--seconds", "1.2", "--processes", "1"]) == 0
+    out, err = capsys.readouterr()
+    assert "transitions" in err
+    assert err.endswith("\r\x1b[K")
+    assert out.startswith("as-written, ")
 
 
 def test_the_command_ends_with_1_when_a_rule_broke(capsys, monkeypatch):

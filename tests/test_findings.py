@@ -9,7 +9,7 @@ import pytest
 
 from memlab import Machine
 from memlab.study import findings
-from memlab.study.explore import Search, Step, tight
+from memlab.study.explore import Search, tight
 from memlab.study.remedies import MempoolMachine, filled, storm
 
 TEXT = record.RECORD.read_text(encoding="utf-8")
@@ -133,24 +133,20 @@ def test_as_written_the_order_of_frees_decides_whether_a_page_comes_back():
     assert all(after("bounded", lambda m, order=order: two_requests_and_a_split(m, order)) <= 0 for order in kept)
 
 
-def test_as_written_three_requests_nest_deeper_than_the_bounded_design_ever_does():
-    search = Search("as-written", return_every=0)
-    search.run(300)
-    deepest = search.report.deepest["alloc_pages", 0]
-    assert deepest.depth > BOUNDS["alloc_pages"] or search.run(2000).depth("alloc_pages") > BOUNDS["alloc_pages"]
+def test_as_written_the_fourth_request_nests_deeper_than_the_bounded_design_ever_does_and_no_third_one():
+    reports = Search("as-written", return_every=0).slices(every=1)
+    deepest = next(d for r in reports if (d := r.deepest.get(("alloc_pages", 0))) and d.depth > BOUNDS["alloc_pages"])
+    assert [(step.operation, step.what) for step in deepest.history] == [("alloc_pages", order) for order in (0, 0, 1, 0)]
+    assert deepest.depth == deepest.history.trace().max_depth == 18
 
 
 # The search behind the figures
 
 
 def test_the_tight_start_has_nothing_at_hand():
-    m = Machine(**TINY)
-    for step in tight():
-        assert isinstance(step, Step)
-    search = Search(start=tight(), return_every=0)
-    m = search.history(0).run()
+    m = Search(start=tight(), return_every=0).history(0).run()
     assert m.buddyinfo()[0, "Normal"][:2] == [0, 0]
-    assert m.caches["kmem_cache_buddy"].alloc() is not None
+    assert [findings.free_descriptors(m, cache) for cache in ("kmem_cache_buddy", "kmem_cache_slab")] == [0, 0]
     m.check()
 
 

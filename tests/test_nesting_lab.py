@@ -145,7 +145,12 @@ def test_a_snapshot_brings_back_ram_plan_and_chains_whatever_was_done_since(m):
         (lambda m: m.start("somewhere"), "there is no start 'somewhere'; there are 'fresh'"),
         (lambda m: m.run("alloc_pages(99)"), "there is no call"),
         (lambda m: m.interrupt("kfree_all", "call", 1, EAT_BOTH), "there is no trace point 'kfree_all'; there are alloc_pages"),
-        (lambda m: m.interrupt("alloc_pages(dentry)", "call", 1, EAT_BOTH), "there is no trace point"),
+        (lambda m: m.interrupt("alloc_pages(dentry)", "call", 1, EAT_BOTH), "alloc_pages takes no cache, say 'alloc_pages'"),
+        (
+            lambda m: m.interrupt("new_slab(dentry)", "call", 1, EAT_BOTH),
+            "'new_slab(dentry)' is no trace point: the caches are kmem_cache_buddy",
+        ),
+        (lambda m: m.interrupt(None, "call", 1, EAT_BOTH), "there is no trace point None; there are alloc_pages"),
         (lambda m: m.interrupt(HERE, "before", 1, EAT_BOTH), "there is no when 'before'"),
         (lambda m: m.interrupt(HERE, "call", 0, EAT_BOTH), "nth is 1 for the first call"),
         (lambda m: m.interrupt(HERE, "call", 1, "sleep"), "there is no meal 'sleep'"),
@@ -320,6 +325,7 @@ def test_a_sequence_that_cannot_be_done_leaves_ram_as_it_was():
     assert view.machine.snapshot() == ram
     with pytest.raises(KernelBug):
         view.machine.follow([["free_pages", 1, []]], [["alloc_pages", 0, []]])
+    assert view.machine.snapshot() == ram
 
 
 # --- What the lab says and shows

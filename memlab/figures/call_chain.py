@@ -64,9 +64,12 @@ def call_chain(
 def call_words(call: Call) -> str:
     """Say what a call was asked for: "order 0, GFP_KERNEL"."""
     asked = [] if call.order is None else [f"order {call.order}"]
-    asked += [] if call.n is None else [count(call.n, "object")]
-    asked += [] if call.size is None else [count(call.size, "byte")]
-    asked += [] if call.gfp is None else [GFP.show(call.gfp)]
+    try:
+        asked += [] if call.n is None else [count(call.n, "object")]
+        asked += [] if call.size is None else [count(call.size, "byte")]
+        asked += [] if call.gfp is None else [GFP.show(call.gfp)]
+    except (TypeError, ValueError):  # the call was refused for it
+        return "what cannot be asked for"
     return ", ".join(asked)
 
 

@@ -86,7 +86,7 @@ class Leak(NamedTuple):
 class Report:
     """What a sweep did: ``operations`` (name -> faults), ``points`` (name -> faults), ``states``, ``survived``, ``retried``, ``skipped``, ``leaks``.
 
-    ``survived``: faults after which the operation found another way.  ``retried``: retries that were made and succeeded.  ``skipped``: calls
+    ``survived``: faults after which the operation found another way.  ``retried``: retries that succeeded, those among them whose RAM was that of one before.  ``skipped``: calls
     that were not made to fail, as the operation had very many at the point.  ``spent``: faults after which nothing was lost and yet the retry
     failed, as pages that were to be had had become empty slabs of descriptors (the smallest case is in the tests).  ``example``: the first leak, its way made as short as could be.
     """
@@ -302,6 +302,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stderr.write(f"\r\x1b[K{report.states:,} states, {report.faults:,} faults, {len(report.leaks)} leaks")
 
     report = sweep(states(range(chosen.seeds), designs=[chosen.design] if chosen.design else DESIGNS), chosen.sample, progress=progress)
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")
     sys.stdout.write(f"{report}\n")
     sys.stderr.write(f"{perf_counter() - begin:.0f} seconds\n")
     return int(bool(report.leaks))

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from ..machine import Machine, Stats
 from ..ram import KernelBug
-from ..trace import POINTS, Call, Trace
+from ..trace import Call, Trace
 from .both import Both, Packed
 from .explore import HANDLERS, OPERATIONS, TINY, Step
 from .explore.steps import code_of, do
@@ -116,9 +116,7 @@ class Nesting:
         ``at``: a trace point, or one with its cache, such as "new_slab(kmem_cache_buddy)".  ``meal``: what it takes, a name in MEALS.
         ValueError or TypeError for a bad argument, and ValueError when three are planned already.
         """
-        name, _, rest = at.partition("(")
-        if name not in POINTS or (rest and not (POINTS[name][0].cache and rest.endswith(")"))):
-            raise ValueError(f"there is no trace point {at!r}; there are {', '.join(POINTS)}")
+        self.written._probes.look_at_point(at)
         _known(when, ("call", "return"), "when")
         _known(meal, MEALS, "meal")
         if not isinstance(nth, int) or isinstance(nth, bool):
@@ -156,13 +154,18 @@ class Nesting:
         """Follow a sequence of steps on either machine from the fresh tiny one, as the search of explore does, and keep the trace of the last.
 
         A step is (operation, what it works on, ((event, handler), ...)), in words of explore's OPERATIONS and HANDLERS.
-        ValueError for another; KernelBug if one cannot be done.
+        ValueError for another; KernelBug, with both machines as they were, if one cannot be done.
         """
         told = [[step_of(step) for step in steps] for steps in (written, bounded)]
         if not all(told):
             raise ValueError("a sequence to follow has at least one step")
+        before = self.snapshot()
         self._choose("tiny")
-        runs = [_followed(m, steps) for m, steps in zip(self._fresh(), told, strict=True)]
+        try:
+            runs = [_followed(m, steps) for m, steps in zip(self._fresh(), told, strict=True)]
+        except BaseException:
+            self.restore(before)
+            raise
         self._state = self._state._replace(start=TINY_START, planned=(), runs=(runs[0], runs[1]), got=())
 
     # -- what is to be seen

@@ -40,6 +40,8 @@ def main(argv: list[str] | None = None) -> int:
         report = search.run(budget, args.seconds, args.processes, _tell if sys.stderr.isatty() else None)
     except (TypeError, ValueError) as error:
         parser.error(str(error))
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")  # the progress goes, the report comes in its place
     sys.stdout.write(f"{report}\n")
     if args.histories:
         for (name, n), deepest in sorted(report.deepest.items()):

@@ -15,7 +15,8 @@ import time
 import zlib
 from array import array
 from collections.abc import Callable, Container, Iterable, Iterator
-from typing import Any, Final, NamedTuple
+from contextlib import suppress
+from typing import Any, Final, NamedTuple, cast
 
 from ...check_rules import Corruption
 from ...machine import Machine
@@ -141,7 +142,10 @@ class Expander:
         if plan.return_every and int.from_bytes(key[:4], "little") % plan.return_every == 0:
             chances = gauge.chances.copy()
             self.survey.look()
-            lost = self.lost()
+            try:
+                lost = cast("int", bounded_call(m, self.lost))
+            except Exception as error:  # noqa: BLE001 - as above
+                return self._bad(step, "bug", f"{type(error).__name__} when all is freed after it: {error}")
             gauge.chances = chances
         return Edge(step, key, image, depth, None, lost)
 
@@ -149,7 +153,7 @@ class Expander:
         """Return what a failed allocation must leave as it is."""
         s = self.survey
         s.look()
-        return sorted(s.blocks.items()), len(s.held), len(s.objects), s.spare_pages()
+        return sorted(s.blocks.items()), sorted(s.held), sorted(s.objects), s.spare_pages()
 
     def _bad(self, step: Step, kind: str, words: str) -> Edge:
         return Edge(step, b"", b"", self.gauge.depth, (kind, words), None)
@@ -250,11 +254,17 @@ class Search:
                 raise ValueError(f"{what} is 0 or more, not {value}")
         names = _known(operations, OPERATIONS, "operation", DEFAULT), _known(handlers, HANDLERS, "handler", tuple(HANDLERS))
         setup = Setup(design, machine=machine) if shape is None else Setup(design, shape, machine)
-        self.plan = Plan(setup, interrupts, *names, orders, return_every, tuple(start))
+        self.plan = Plan(setup, interrupts, *names, orders, return_every, _start(start))
         self._ids: dict[bytes, int] = {}
         self._expander = e = Expander(self.plan, self._ids)
         if orders > e.m.max_order:
             raise ValueError(f"orders is 0 to {e.m.max_order} on this machine, not {orders}")
+        if not e.start:
+            with suppress(Corruption):  # a rule that is broken from the start on is found by the first transition
+                e.m.check()
+                raise ValueError(
+                    "a survey cannot look at the state that these steps lead to; what they do must be among the operations, and none that is tried for its depth alone"
+                )
         self._ids[e.start] = 0
         self._parents, self._via = array("I", [0]), array("I", [0])  # of each state: where it was come from, and by which step
         self._steps: list[Step] = [Step("")]
@@ -377,6 +387,16 @@ class Search:
 
 def _digest(form: bytes) -> bytes:
     return hashlib.blake2b(form, digest_size=16).digest()
+
+
+def _start(steps: Iterable[Step]) -> tuple[Step, ...]:
+    chosen = tuple(steps)
+    for step in chosen:
+        if not isinstance(step, Step):
+            raise TypeError(f"a search starts with steps, as tight() gives them, not {step!r}")
+        _known(step.operation, OPERATIONS, "operation", ())
+        _known([name for _, name in step.interrupts] or None, HANDLERS, "handler", ())
+    return chosen
 
 
 def _known(names: Iterable[str] | None, table: dict[str, Any], what: str, usual: tuple[str, ...]) -> tuple[str, ...]:

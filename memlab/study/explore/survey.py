@@ -24,7 +24,7 @@ from ...users import USERS
 
 _FREE, _BUDDY, _SLAB, _FOLIO, _VMALLOC = (int(MemType[kind]) for kind in ("FREE", "BUDDY", "SLAB", "FOLIO", "VMALLOC"))
 _BUDDY_PAGE: Final = 4  # words of struct buddy
-_BUDDY_ORDER: Final = 3
+_BUDDY_ORDER: Final = 3  # and the padding after it, which is 0: the allocators read and write the whole word
 _SLAB_OWN: Final = 8 * FREELIST  # bytes of struct slab: what it says of its objects is freelist, counts, virt and slab_cache, to its end
 _SLAB_END: Final = slab.sizeof
 _COUNTS_USED: Final = (1 << 56) - 1  # the last byte of the word of counts is padding
@@ -188,7 +188,7 @@ class Survey:
             raise _BrokenRule
         for buddy in rest:
             li = (buddy - B) >> 3
-            pfn, order = (w[li + _BUDDY_PAGE] - m.V) >> 3, w[li + _BUDDY_ORDER] & 0xFFFFFFFF
+            pfn, order = (w[li + _BUDDY_PAGE] - m.V) >> 3, w[li + _BUDDY_ORDER]
             word = owner.pop(buddy, buddy | _BUDDY)
             if not self._is_block(buddy, pfn, order):
                 raise _BrokenRule
@@ -220,7 +220,7 @@ class Survey:
 
     def _look_at_cpus(self, form: list[int]) -> dict[int, int]:
         """Return {active slab: its CPU's freelist, the address of its first object}."""
-        w, frozen = self.m.w, {}
+        w, B, frozen = self.m.w, self.m.B, {}
         for cache in self.caches.values():
             for p in self._cpu_entries(cache):
                 slab = w[p + 1]
@@ -228,7 +228,9 @@ class Survey:
                     if slab in frozen:
                         raise _BrokenRule
                     frozen[slab] = w[p]
-                    form.append(((slab - self.m.B) >> self.m.PS) + 1)  # where the struct slab is: all that tells CPUs apart
+                    form.append(
+                        ((w[((slab - B) >> 3) + VIRT] - B) >> self.m.PS) + 1
+                    )  # which one: a page may hold the struct slabs of several
                 elif w[p]:
                     raise _BrokenRule
                 else:
@@ -350,7 +352,7 @@ class Survey:
             while entry != head:
                 li = (entry - B) >> 3
                 buddy = entry - 8
-                if live.pop(buddy, 0) != _BUDDY or w[li + 1] != before or w[li - 1] != self._flags or w[li + 2] & 0xFFFFFFFF != order:
+                if live.pop(buddy, 0) != _BUDDY or w[li + 1] != before or w[li - 1] != self._flags or w[li + 2] != order:
                     raise _BrokenRule
                 pfn, rest = divmod(w[li + 3] - V, 8)
                 if rest or pfn & (n - 1) or not 0 <= pfn <= nr - n or words[pfn : pfn + n] != [buddy | _FREE] * n:
@@ -377,7 +379,7 @@ class Survey:
             order <= m.max_order
             and 0 <= pfn <= m.nr_pages - (1 << order)
             and w[li + _BUDDY_PAGE] == m.V + 8 * pfn
-            and w[li + _BUDDY_ORDER] & 0xFFFFFFFF == order
+            and w[li + _BUDDY_ORDER] == order
             and w[li] & ~HELD == self._flags
         )
 
