@@ -10,7 +10,7 @@ import pytest
 from memlab import Machine
 from memlab.study import findings
 from memlab.study.explore import Search, tight
-from memlab.study.remedies import MempoolMachine, filled, storm
+from memlab.study.remedies import MempoolMachine, compare, filled, storm
 
 TEXT = record.RECORD.read_text(encoding="utf-8")
 BLOCKS = record.blocks(TEXT)
@@ -198,3 +198,8 @@ def test_bounded_gives_back_what_the_others_pin():
 def test_an_unknown_kind_is_refused_with_the_list(call):
     with pytest.raises(ValueError, match="there is no kind 'linux'; there are as-written, bounded, mempool"):
         call()
+
+
+def test_a_comparison_without_a_storm_is_refused():
+    with pytest.raises(ValueError, match="seeds is how many storms each kind goes through, 1 or more, not 0"):
+        compare(0)

@@ -110,6 +110,21 @@ def test_every_call_and_every_meal_leave_both_machines_in_order(m, call, meal):
         assert not m.can_free
 
 
+def test_what_an_interrupt_freed_meanwhile_is_not_freed_twice_and_not_in_the_way(m):
+    m.run("alloc_pages(0)")
+    m.interrupt("alloc_pages", "call", 1, "free a block")
+    m.run("alloc_pages(1)")
+    m.no_interrupts()
+    m.free()
+    assert [run.outcome for run in m.runs] == ["done", "done"]
+    m.free()
+    assert [run.outcome for run in m.runs] == ["refused, as an interrupt had freed it"] * 2
+    for machine in m.machines:
+        machine.check()
+    with pytest.raises(ValueError, match="no call gave anything"):
+        m.free()
+
+
 def test_what_calls_gave_is_freed_last_first_and_then_there_is_nothing(m):
     m.run("get_free_page()")
     m.run("kmalloc(64)")

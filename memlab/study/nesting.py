@@ -298,13 +298,22 @@ def _freeing(operation: str, result: int | None) -> tuple[str, Callable[[Machine
     """Return the call that frees what an operation gave, in words and to be done."""
     if result is None:
         return "nothing to free", lambda _m: None
-    if operation == "get_free_page":
-        return f"free_page({result:#x})", lambda m: m.free_page(result)
-    step = Step(_FREES[operation], result)
-    return _as_c(step), lambda m: do(m, step)
+    step = None if operation == "get_free_page" else Step(_FREES[operation], result)
+
+    def free_or_tell(m: Machine) -> object:
+        try:
+            return do(m, step) if step else m.free_page(result)
+        except KernelBug as bug:
+            if is_overflow(bug):
+                raise
+            return "refused, as an interrupt had freed it"
+
+    return _as_c(step) if step else f"free_page({result:#x})", free_or_tell
 
 
 def _outcome(call: Call | None, result: object) -> str:
+    if isinstance(result, str):
+        return result
     if call is not None and call.failed:
         return "NULL"
     match result:

@@ -175,7 +175,9 @@ def filled(kind: str, shape: dict[str, Any] | None = None) -> Outcome:
 
 
 def compare(seeds: int = 4, operations: int = 2000, interrupts: bool = True) -> list[Outcome]:
-    """Run the same storms on each kind; returns the sums and maxima over the seeds, one Outcome for each kind."""
+    """Run the same storms on each kind; returns the sums and maxima over the seeds, one Outcome for each kind.  ValueError for no seed."""
+    if seeds < 1:
+        raise ValueError(f"seeds is how many storms each kind goes through, 1 or more, not {seeds}")
     out = []
     for kind in KINDS:
         runs = [storm(kind, seed, operations, interrupts) for seed in range(seeds)]
