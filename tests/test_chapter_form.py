@@ -290,6 +290,7 @@ def test_no_two_exercises_predictions_or_drills_have_the_same_id():
 
 # --- The linter itself, on a chapter that has nothing wrong with it and on one defect for each rule
 
+# What the learner of the made-up chapter is to write: every exercise begins as such a stub.
 STUB = "def answer():\n    raise NotImplementedError"
 CHAPTER = Chapter(
     number="02",
@@ -450,6 +451,7 @@ DEFECTS = [
     (without("task-02.4", "stub-02.4"), "has the exercises 02.1, 02.2, 02.3"),
     (put("task-02.3", "★★", "★"), "exercise 02.3 is not under the heading '### 02.3 ★★ Task 3 (5 minutes)'"),
     (put("task-02.3", "(5 minutes)", ""), "exercise 02.3 is not under the heading"),
+    # a stub that does not leave the work to the learner
     (put("stub-02.2", "raise NotImplementedError", "return 11"), "exercise 02.2: its stub is not the registry's"),
 ]
 

@@ -123,6 +123,7 @@ def test_an_exercise_has_what_a_learner_needs(c, e):
     assert len(set(e.hints)) == len(e.hints)
     assert min(map(len, [e.title, e.task, e.explanation, *e.hints])) >= 4
     assert len({judge(e, function(source)).sentence for source, _ in e.wrong}) >= 2
+    # What a learner finds is to be written by them, and says so when it is run.
     assert e.stub.rstrip().endswith("raise NotImplementedError")
     assert len(e.cell().splitlines()) <= 12
 

@@ -344,7 +344,7 @@ def raising(error):
     [
         (lambda n: n // 0, (3,), "<lambda>(3) raised ZeroDivisionError in its line 1: integer division or modulo by zero"),
         (raising, (KeyError("x"),), "raising(KeyError('x')) raised KeyError in its line 2: 'x'"),
-        (raising, (NotImplementedError(),), "raising is not written yet."),
+        (raising, (NotImplementedError(),), "raising is not written yet."),  # an exercise's stub: not begun, so not a mistake
         (raising, (SystemExit(),), "raising(SystemExit()) raised SystemExit in its line 2: it says no more."),
         (raising, (Mute(),), "raising(Mute()) raised Mute in its line 2: and cannot say what is wrong."),
         (recursing, (1,), "recursing(1) did not end: it calls itself without end."),

@@ -75,6 +75,7 @@ def test_by_mouse_each_panel_does_what_it_says_and_axe_finds_nothing(lessons, np
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     exercise.locator(".memlab-source").last.get_by_role("button", name="Copy").click()
     p.says(exercise, "Copied.")
+    # The learner's stub, as the notebook gave it out: to write it is the exercise.
     assert page.evaluate("navigator.clipboard.readText()") == '@exercise("02.1")\ndef order_for(size):\n    raise NotImplementedError'
     p.button(exercise, "Show lab").click()
     lab = exercise.locator(".memlab-lab")
