@@ -9,22 +9,18 @@ free lists and per-CPU lists, and last every page (who owns it?).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from . import structs
 from .check_rules import RULES, Broken, Corruption
 from .check_slabs import SlabChecks
+from .kernel import Kernel
 from .memdesc import MemType
-from .structs import HELD, PCP, UNUSED
-from .users import USERS
-
-if TYPE_CHECKING:
-    from .machine import Machine
+from .structs import HELD, PCP, UNUSED, USERS
+from .zone import marks_of, zone_view
 
 __all__ = ["RULES", "Broken", "Corruption", "check"]
 
 
-def check(m: Machine) -> list[Broken]:
+def check(m: Kernel) -> list[Broken]:
     """Return every broken rule of a machine's RAM; an empty list if all is in order."""
     return _Checker(m).run()
 
@@ -127,7 +123,7 @@ class _Checker(SlabChecks):
     def look_at_zones(self) -> None:
         m = self.m
         for z in m.zones:
-            view = m.zone_view(z)
+            view = zone_view(m, z)
             told = (view.name, view.flags, view.start_pfn, view.end_pfn)
             if told != (z.name, z.flags, z.start, z.end):
                 self.say(
@@ -144,10 +140,10 @@ class _Checker(SlabChecks):
                     view.address,
                 )
             marks = view.watermark, view.lowmem_reserve
-            if marks != m.marks_of(z):
+            if marks != marks_of(m, z):
                 self.say(
                     "zone-watermarks",
-                    f"the watermarks and lowmem_reserve of zone {z.name} at {view.address:#x} are {marks}, not {m.marks_of(z)}",
+                    f"the watermarks and lowmem_reserve of zone {z.name} at {view.address:#x} are {marks}, not {marks_of(m, z)}",
                     view.address,
                 )
             total = sum(

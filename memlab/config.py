@@ -1,13 +1,16 @@
-"""The shape of a simulated computer: what ``Machine(...)`` was asked for, checked and in plain numbers.
+"""The shape of a simulated computer: what ``Machine(...)`` was asked for, checked and in plain numbers; and the zones that follow from it.
 
-Used by machine.py (to boot), image.py (to save) and zone.py (for the map of zones).  Imports nothing of memlab.
+Used by kernel.py and machine.py (to boot), image.py (to save) and by who asks where a zone lies.  Imports structs.
+
+Source: include/linux/mmzone.h (enum zone_type, struct zone, struct zoneref).
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from enum import IntEnum
+from typing import Final, NamedTuple
 
 from .structs import buddy
 
@@ -37,6 +40,65 @@ class Config:
     def nr_pages(self) -> int:
         """Pages in all."""
         return self.memory // self.page_size
+
+
+class ZoneType(IntEnum):
+    """The zones of a node, from the most to the least precious."""
+
+    DMA = 0
+    DMA32 = 1
+    NORMAL = 2
+    HIGHMEM = 3
+
+
+ZONE_NAMES: Final = ("DMA", "DMA32", "Normal", "HighMem")
+
+
+class Zone(NamedTuple):
+    """Where one zone lies: its pages [start, end), its struct at word ``at``, its free lists, its count of free pages."""
+
+    node: int
+    type: ZoneType
+    start: int
+    end: int
+    flags: int
+    at: int
+    heads: int
+    free: int
+
+    @property
+    def name(self) -> str:
+        """The kernel's name of the zone, as in /proc/buddyinfo."""
+        return ZONE_NAMES[self.type]
+
+
+class Entry(NamedTuple):
+    """A zone in a zonelist, with what a request of that list must leave free, in pages."""
+
+    heads: int
+    free: int
+    low: int  # the low watermark plus lowmem_reserve: what the first try must leave
+    min: int
+    reserve: int
+    zone: Zone
+
+
+Zonelist = tuple[Entry, ...]
+
+
+def plan_zones(c: Config) -> list[tuple[int, ZoneType, int, int]]:
+    """Return (node, type, start pfn, end pfn) for each zone, in order of pfn."""
+    pages, per_node = c.nr_pages, c.nr_pages // c.nodes
+    dma = c.dma // c.page_size
+    edges = [0, dma, dma + c.dma32 // c.page_size, pages - c.highmem // c.page_size, pages]
+    plan = []
+    for node in range(c.nodes):
+        first, last = node * per_node, (node + 1) * per_node if node < c.nodes - 1 else pages
+        for kind in ZoneType:
+            start, end = max(first, edges[kind]), min(last, edges[kind + 1])
+            if start < end:
+                plan.append((node, kind, start, end))
+    return plan
 
 
 def size_in_bytes(value: int | str, what: str) -> int:

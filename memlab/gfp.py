@@ -52,8 +52,12 @@ class GFP:
 
 BITS: Final = {name: bit for name, bit in vars(GFP).items() if isinstance(bit, int) and bit.bit_count() == 1}
 ALL: Final = sum(BITS.values())
-# What the nested allocation of a descriptor must not inherit from the request that needs it.
-NESTED_STRIP: Final = GFP.ZERO | GFP.HIGHMEM | GFP.DMA | GFP.DMA32 | GFP.MOVABLE | GFP.COMP | GFP.THISNODE
+_NOT_NESTED: Final = GFP.ZERO | GFP.HIGHMEM | GFP.DMA | GFP.DMA32 | GFP.MOVABLE | GFP.COMP | GFP.THISNODE
+
+
+def nested(flags: int) -> int:
+    """Return the flags for the allocation of a descriptor within a request: without what says where and how the request's own pages lie."""
+    return flags & ~_NOT_NESTED
 
 
 def check(flags: int) -> int:

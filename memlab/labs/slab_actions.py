@@ -217,7 +217,7 @@ def destroy(session: Session, cell: str) -> Done:
 def can_destroy(session: Session, cell: str | None) -> str | None:
     """Return why the cache cannot be removed, or None."""
     m, cache = session.machine, cache_of(session.machine, cell)
-    if cache._ci in m.builtin:
+    if cache._c in m.builtin:
         return f"{cache.name} is one of the machine's own caches."
     live = len(live_objects(m, cache.name))
     return f"{cache.name} has {count(live, 'object')} in use; free them first (Free all)." if live else None

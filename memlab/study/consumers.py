@@ -12,11 +12,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Final
 
-from ..cache_table import COUNTS
+from ..addresses import word
+from ..cache_table import free_objects, partial_slabs, percpu, walk_freelist
+from ..config import Zone, ZoneType
 from ..gfp import GFP
-from ..kmem_cache import KmemCache
+from ..kmem_cache import KmemCache, view_for
+from ..list_head import list_empty
 from ..machine import Machine
-from ..zone import Zone, ZoneType
 
 _ZONE_FLAG: Final = {ZoneType.NORMAL: 0, ZoneType.DMA: GFP.DMA, ZoneType.DMA32: GFP.DMA32}
 
@@ -112,7 +114,7 @@ class KeepLowOrdersEmpty(Consumer):
         for order in range(self.below):
             for z in self._zones():
                 head = z.heads + 2 * order
-                while len(got) < n and m.w[head] != m.B + 8 * head:
+                while len(got) < n and not list_empty(m, head):
                     first = m.w[head]
                     pfn = m.alloc_pages(order, GFP.ATOMIC | GFP.THISNODE | _ZONE_FLAG[z.type], z.node)
                     if pfn is not None:
@@ -136,7 +138,7 @@ def descriptor_cache(m: Machine, name: str) -> KmemCache:
     slots = {"kmem_cache_buddy": m.KC_BUDDY, "kmem_cache_slab": m.KC_SLAB}
     if not isinstance(name, str) or name not in slots:
         raise ValueError(f"there is no cache {name!r} of descriptors; there are {', '.join(slots)}")
-    return m._view(slots[name])
+    return view_for(m, slots[name])
 
 
 def free_descriptors(m: Machine, cache: str) -> int:
@@ -144,13 +146,12 @@ def free_descriptors(m: Machine, cache: str) -> int:
 
     ``cache``: "kmem_cache_buddy" or "kmem_cache_slab".  ValueError for another.
     """
-    ci = (descriptor_cache(m, cache).address - m.B) >> 3
-    p = m.percpu + m.shape_of[ci][0]
-    n = len(m._walk_freelist(ci, m.w[p]))
-    if m.w[p + 1]:
-        si = (m.w[p + 1] - m.B) >> 3
-        n += (m.w[si + COUNTS] >> 16 & 0xFFFF) - m._inuse(si)
-    return n + sum((m.w[si + COUNTS] >> 16 & 0xFFFF) - m._inuse(si) for si in m._partial_slabs(ci))
+    c = word(descriptor_cache(m, cache).address)
+    p = percpu(m, c)
+    n = len(walk_freelist(m, c, m.cpu_freelist_of[p]))
+    if m.cpu_slab_of[p]:
+        n += free_objects(m, word(m.cpu_slab_of[p]))
+    return n + sum(free_objects(m, s) for s in partial_slabs(m, c))
 
 
 CONSUMERS: Final[dict[str, Callable[..., Consumer]]] = {kind.name: kind for kind in (EatSlabs, EatBuddies, KeepLowOrdersEmpty)}

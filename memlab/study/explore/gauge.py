@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ...machine import Machine
+from ...points import POINTS
 from ...ram import KernelBug
-from ...trace import POINTS
 from .choices import HANDLERS, HandlerKind, on_hand
 from .steps import Step, busy_block
 
@@ -31,6 +31,7 @@ class Gauge:
         self._handlers: list[tuple[str, Callable[[Machine, int, int, int], bool]]] = []
         self._busy = -1
         self._inside = self._watched = False
+        m._listened = True
         for points in POINTS.values():
             for point in points:
                 setattr(m, point.attribute, self._wrap(getattr(m, point.attribute), point.may_fail))

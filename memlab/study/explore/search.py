@@ -22,6 +22,7 @@ from ...check_rules import Corruption
 from ...machine import Machine
 from ...memdesc import MemType
 from ...ram import KernelBug
+from ...structs import vm_stat
 from .choices import DEFAULT, HANDLERS, OPERATIONS, survey_for
 from .gauge import Gauge
 from .report import Broken, Deepest, Report
@@ -77,6 +78,7 @@ class Expander:
         self._spans = _joined([*self.survey.spans, (m.MM, m.MM + m.nr_pages)])
         self.gauge = Gauge(m)
         self.whole = 8 * m.stat  # bytes, counters left out
+        self._allocated_freeing = m.stat + vm_stat.pages_allocated_while_freeing.word
         form = self.survey.look()
         self.start = b"" if form is None else _digest(form)
         self._caches = m.caches
@@ -104,7 +106,7 @@ class Expander:
         """Do a step; return its edge.  ``before``: key and RAM of the state it starts from."""
         m, gauge, operation, plan = self.m, self.gauge, OPERATIONS[step.operation], self.plan
         gauge.reset(step, plan.handlers if len(step.interrupts) < plan.interrupts else ())
-        counted = m.w[m.ALLOCATED_FREEING]
+        counted = m.w[self._allocated_freeing]
         try:
             result = bounded_call(m, operation.run, m, step.what)
         except KernelBug as bug:
@@ -115,7 +117,7 @@ class Expander:
             return self._bad(step, "bug", f"{type(error).__name__}: {error}")
         if operation.only_depth:
             return Edge(step, before[0], b"", gauge.depth, None, None)
-        if operation.frees and (gauge.allocations or m.w[m.ALLOCATED_FREEING] != counted):
+        if operation.frees and (gauge.allocations or m.w[self._allocated_freeing] != counted):
             return self._bad(step, "allocating free", "a free called what allocates")
         raw = self._raw()
         digest = _digest(raw)

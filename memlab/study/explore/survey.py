@@ -15,15 +15,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from ...cache_table import CACHE, COUNTS, CPU_ROW, FREELIST, LIST, NODE_WORDS, NR_SLABS, PARTIAL, SLAB_BUDDY, VIRT
 from ...machine import Machine
 from ...memdesc import MemType
 from ...slub_size import SLAB, objects_per_slab
-from ...structs import HELD, UNUSED, memdesc, slab
-from ...users import USERS
+from ...structs import HELD, UNUSED, USERS, kmem_cache_node, memdesc, slab
+from ...words import CPU_ROW, LIST, NODE_WORDS, PARTIAL
 
 _FREE, _BUDDY, _SLAB, _FOLIO, _VMALLOC = (int(MemType[kind]) for kind in ("FREE", "BUDDY", "SLAB", "FOLIO", "VMALLOC"))
-_BUDDY_PAGE: Final = 4  # words of struct buddy
+# words of struct slab, struct kmem_cache_node and struct buddy
+SLAB_BUDDY, FREELIST, COUNTS, VIRT, CACHE = (f.word for f in (slab.buddy, slab.freelist, slab.inuse, slab.virt, slab.slab_cache))
+NR_SLABS: Final = kmem_cache_node.nr_slabs.word
+_BUDDY_PAGE: Final = 4
 _BUDDY_ORDER: Final = 3  # and the padding after it, which is 0: the allocators read and write the whole word
 _SLAB_OWN: Final = 8 * FREELIST  # bytes of struct slab: what it says of its objects is freelist, counts, virt and slab_cache, to its end
 _SLAB_END: Final = slab.sizeof
