@@ -16,14 +16,15 @@ from typing import Any, Final
 from . import page_alloc, slub
 from .addresses import B, V
 from .kernel import KERNEL, Kernel
+from .kmem_cache import KmemCache
 from .structs import NODE_SHIFT, vm_stat
 from .words import BUDDY, FREE, FROZEN, INUSE, LIST, NODE_WORDS, ORDER_0, PARTIAL, SLAB_TYPE
 
 _LIST: Final = 8 * LIST  # from the address of a buddy to that of its list_head
 
 
-def in_line(m: Kernel) -> dict[str, Callable[..., Any]]:
-    """Return the functions of one machine, by the names that they have on it."""
+def in_line(m: Kernel) -> tuple[dict[str, Callable[..., Any]], Callable[[KmemCache], dict[str, Callable[..., Any]]]]:
+    """Return the functions of one machine by the names that they have on it, and what returns those of one of its caches."""
     w, next_of, prev_of, desc_of, fill = m.w, m.next_of, m.prev_of, m.desc_of, m.fill
     flags_of, order_of, page_of = m.flags_of, m.order_of, m.page_of
     cache_of, freelist_of, counts_of, cpu_slab_of = m.cache_of, m.freelist_of, m.counts_of, m.cpu_slab_of
@@ -42,7 +43,7 @@ def in_line(m: Kernel) -> dict[str, Callable[..., Any]]:
         except (IndexError, TypeError):
             return page_alloc.alloc_pages(m, order, gfp, node)
         left = w[free] - n
-        if left < low or gfp != KERNEL or node is not None or order < 0:  # a list is indexed from its end too
+        if left < low or gfp is not KERNEL or node is not None or order < 0:  # a list is indexed from its end too
             return page_alloc.alloc_pages(m, order, gfp, node)
         first = w[head]
         if first == head_address:
@@ -56,6 +57,8 @@ def in_line(m: Kernel) -> dict[str, Callable[..., Any]]:
             desc_of[pfn] = first - _LIST + BUDDY
         elif n == 2:
             desc_of[pfn] = desc_of[pfn + 1] = first - _LIST + BUDDY
+        elif n == 4:
+            desc_of[pfn] = desc_of[pfn + 1] = desc_of[pfn + 2] = desc_of[pfn + 3] = first - _LIST + BUDDY
         else:
             fill(pfn, n, first - _LIST + BUDDY)
         w[typed] += n
@@ -126,6 +129,8 @@ def in_line(m: Kernel) -> dict[str, Callable[..., Any]]:
             desc_of[pfn] = desc - BUDDY + FREE
         elif n == 2:
             desc_of[pfn] = desc_of[pfn + 1] = desc - BUDDY + FREE
+        elif n == 4:
+            desc_of[pfn] = desc_of[pfn + 1] = desc_of[pfn + 2] = desc_of[pfn + 3] = desc - BUDDY + FREE
         else:
             fill(pfn, n, desc - BUDDY + FREE)
         w[typed] += n
@@ -248,11 +253,38 @@ def in_line(m: Kernel) -> dict[str, Callable[..., Any]]:
             m.nr_partial_of[n] += 1
         return None
 
+    def of_cache(cache: KmemCache) -> dict[str, Callable[..., Any]]:
+        """The alloc and free of one cache, with no call in between: an object of the CPU's freelist, or of a slab that stays on its partial list."""
+        c = cache._c
+        percpu, link, starts, address_of_cache, _ = shape_of[c]
+
+        def alloc(gfp: int = KERNEL) -> int | None:
+            p = m.percpu + percpu
+            if gfp is not KERNEL or not (obj := w[p]) or m._listened:
+                return KmemCache.alloc(cache, gfp)
+            w[p] = w[(obj - link) >> 3]
+            return obj
+
+        def free(address: int) -> None:
+            try:
+                at = address - B
+                s = (desc_of[at >> PS] - B) >> 3
+                counts = counts_of[s]
+            except (TypeError, IndexError):
+                return KmemCache.free(cache, address)
+            prior = freelist_of[s]
+            if cache_of[s] != address_of_cache or at < 0 or at & page_mask not in starts or not prior or prior == address:
+                return m._kmem_cache_free(c, address)
+            if counts >= ORDER_0 or counts & INUSE <= 2 or m._listened:
+                return m._kmem_cache_free(c, address)
+            w[(address - link) >> 3] = prior
+            freelist_of[s] = address
+            counts_of[s] = counts - 1
+            return None
+
+        alloc.__doc__, free.__doc__ = KmemCache.alloc.__doc__, KmemCache.free.__doc__
+        return {"alloc": alloc, "free": free}
+
     alloc_pages.__doc__, free_pages.__doc__ = page_alloc.alloc_pages.__doc__, page_alloc.free_pages.__doc__  # people ask for these
-    return {
-        "alloc_pages": alloc_pages,
-        "free_pages": free_pages,
-        "_kmem_cache_alloc": kmem_cache_alloc,
-        "_kmem_cache_alloc_bulk": kmem_cache_alloc_bulk,
-        "_kmem_cache_free": kmem_cache_free,
-    }
+    own = {"_kmem_cache_alloc": kmem_cache_alloc, "_kmem_cache_alloc_bulk": kmem_cache_alloc_bulk, "_kmem_cache_free": kmem_cache_free}
+    return {"alloc_pages": alloc_pages, "free_pages": free_pages, **own}, of_cache

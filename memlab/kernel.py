@@ -46,7 +46,11 @@ class Kernel(Columns, Ram, ABC):
 
     def __init__(self, config: Config) -> None:
         self.config = c = config
-        self._in_line: dict[str, Callable[..., Any]] = {}  # fast.py's functions by the names that they replace, once the machine is booted
+        # fast.py's functions by the names that they replace, once the machine is booted, and what makes those of one KmemCache
+        self._in_line: dict[str, Callable[..., Any]] = {}
+        self._in_line_of: Callable[[Any], dict[str, Callable[..., Any]]] = lambda _cache: {}
+        self._runs_in_line = False
+        self.views: dict[int, Any] = {}  # each cache's KmemCache, by the serial number
         self.max_order, self.pcp, self.bounded = c.max_order, c.pcp, c.design == "bounded"
         plan, zone = plan_zones(c), structs.zone(c.max_order)
         tables: list[tuple[str, type[Struct], int]] = [
@@ -108,7 +112,6 @@ class Kernel(Columns, Ram, ABC):
         self.shape_of: dict[int, Shape] = {}
         self.ordinary: set[int] = set()  # caches that live and have no debug flag
         self.ctors: dict[int, Callable[[int], object]] = {}  # by the cache's serial number
-        self.views: dict[int, Any] = {}  # each cache's KmemCache, by the serial number
         self.kmalloc_caches: list[tuple[int, int]] = []  # (largest size, cache), smallest first
         self.user_caches: dict[str, int] = {}
         self.builtin: frozenset[int] = frozenset()  # these and the two of descriptors, which cannot be destroyed
@@ -140,6 +143,9 @@ class Kernel(Columns, Ram, ABC):
                 vars(self).setdefault(name, function)
             elif vars(self).get(name) is function:
                 delattr(self, name)
+        self._runs_in_line = on
+        for view in self.views.values():
+            view.write_in_line()
 
     def run_on(self, cpu: int) -> None:
         """Let another CPU run: set what is kept about it."""

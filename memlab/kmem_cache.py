@@ -45,11 +45,10 @@ _NO_OBJECT_FLAGS: Final = GFP.HIGHMEM | GFP.DMA | GFP.DMA32
 class KmemCache:
     """A slab cache: ``alloc`` and ``free`` objects of one size.  Attributes are read from its struct kmem_cache in RAM."""
 
-    __slots__ = ("_c", "_home", "_serial", "machine")
-
     def __init__(self, machine: Kernel, c: int) -> None:
         self.machine, self._c, self._home = machine, c, c
         self._serial = machine.serial_of[c]
+        self.write_in_line()
 
     @property
     def struct(self) -> kmem_cache:
@@ -161,6 +160,14 @@ class KmemCache:
         """Follow RAM after a restore: the slot of the table if it still (or again) holds this cache, else a slot that is always empty."""
         m = self.machine
         self._c = self._home if m.serial_of[self._home] == self._serial else m.kc_at + NR_CACHES * CACHE_WORDS
+        self.write_in_line()
+
+    def write_in_line(self) -> None:
+        """Have alloc and free of fast.py while the cache lives and the machine runs in line, or the plain ones."""
+        for name in ("alloc", "free"):
+            vars(self).pop(name, None)
+        if self.machine._runs_in_line and type(self) is KmemCache and self.machine.serial_of[self._c]:
+            vars(self).update(self.machine._in_line_of(self))
 
     def _live(self) -> None:
         if not self.machine.serial_of[self._c]:
@@ -184,8 +191,6 @@ class KmemCache:
 
 class DescriptorCache(KmemCache):
     """kmem_cache_buddy or kmem_cache_slab in the hands of a consumer: what it takes is marked HELD, so that it counts as no leak."""
-
-    __slots__ = ()
 
     def alloc(self, gfp: int = KERNEL) -> int | None:
         """Allocate a descriptor, marked HELD."""
@@ -232,8 +237,6 @@ class DescriptorCache(KmemCache):
 
 class OwnedCache(KmemCache):
     """A user's cache of descriptors, such as folio's: to look at, and used through the user's own functions only."""
-
-    __slots__ = ()
 
     def alloc(self, gfp: int = KERNEL) -> int | None:  # noqa: ARG002 - a KmemCache's signature
         """Refused: KernelBug."""

@@ -352,7 +352,7 @@ class Machine(Kernel):
         """Keep copies for undo; without, and unless a derived class may have replaced a step, have the common cases in line."""
         remember(self, steps)
         if not steps and type(self) is Machine:
-            self._in_line = fast.in_line(self)
+            self._in_line, self._in_line_of = fast.in_line(self)
             self.write_in_line(True)
 
     def _aligned(self, address: int) -> int:
