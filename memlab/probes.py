@@ -224,7 +224,7 @@ class Probes:
 
     def _probed(self, name: str, point: Point, call: Callable[..., object]) -> Callable[..., object]:
         m = self.machine
-        names, defaults = _parameters(getattr(call, "__func__", call))
+        names, defaults = _parameters(getattr(type(m), point.attribute))
 
         def probed(*args: Any, **kwargs: Any) -> object:
             if self.interrupts and self._start is None and not self._chain:
@@ -344,7 +344,7 @@ class Probes:
 
 @cache
 def _parameters(function: Callable[..., object]) -> tuple[list[str], dict[str, int]]:
-    """Return the names of a method's parameters, and the defaults that are numbers."""
+    """Return the names of the parameters of a function of a machine, and the defaults that are numbers."""
     parameters = list(inspect.signature(function).parameters.values())[1:]
     return [p.name for p in parameters], {p.name: p.default for p in parameters if isinstance(p.default, int)}
 
