@@ -213,7 +213,7 @@ def in_line(m: Kernel) -> tuple[dict[str, Callable[..., Any]], Callable[[KmemCac
                 return KmemCache.alloc(cache, gfp)
             obj = w[p := m.percpu + percpu]
             if not obj:
-                return m.___slab_alloc(c, gfp, None) or m.nothing()
+                return m.___slab_alloc(c, gfp, None) or m.null_or_overflow()
             w[p] = w[(obj - link) >> 3]
             return obj
 

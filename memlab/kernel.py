@@ -172,7 +172,7 @@ class Kernel(Columns, Ram, ABC):
             at = self.MM + pfn
             self.map[at << 3 : (at + n) << 3] = desc.to_bytes(8, "little") * n
 
-    def nothing(self) -> None:
+    def null_or_overflow(self) -> None:
         """Return the kernel's NULL, unless the reason for it is that the call chain outgrew the kernel's stack."""
         if self._overflow:
             self._overflow = False

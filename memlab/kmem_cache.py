@@ -82,11 +82,11 @@ class KmemCache:
         """
         m = self.machine
         if gfp == KERNEL:
-            return m._kmem_cache_alloc(self._c, gfp, None) or m.nothing()
+            return m._kmem_cache_alloc(self._c, gfp, None) or m.null_or_overflow()
         self._check(gfp)
         obj = m._kmem_cache_alloc(self._c, gfp, None)
         if not obj:
-            return m.nothing()
+            return m.null_or_overflow()
         if gfp & GFP.ZERO:
             _clear(m, obj, self.object_size)
         return obj
@@ -109,7 +109,7 @@ class KmemCache:
         m = self.machine
         objs = m._kmem_cache_alloc_bulk(self._c, n, gfp, None)
         if objs is None:
-            return m.nothing()
+            return m.null_or_overflow()
         if gfp & GFP.ZERO:
             for obj in objs:
                 _clear(m, obj, self.object_size)
@@ -138,7 +138,7 @@ class KmemCache:
         """
         self._live()
         self._check(gfp)
-        return self.machine._kmem_cache_grow(self._c, gfp) or self.machine.nothing()
+        return self.machine._kmem_cache_grow(self._c, gfp) or self.machine.null_or_overflow()
 
     def shrink(self) -> int:
         """Give back the cache's empty slabs; returns how many slabs went.  Source: mm/slub.c (kmem_cache_shrink)."""

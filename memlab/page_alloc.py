@@ -41,7 +41,7 @@ def alloc_pages(m: Kernel, order: int, gfp: int = KERNEL, node: int | None = Non
     """
     page_bugs.check_request(m, order, gfp, node)
     b = m._get_pages(order, gfp, _zonelist(m, gfp, node), 0)
-    return pfn_of(m.page_of[b]) if b else m.nothing()
+    return pfn_of(m.page_of[b]) if b else m.null_or_overflow()
 
 
 @changes
@@ -105,7 +105,7 @@ def alloc_pages_node_desc(m: Kernel, node: int | None, order: int, desc: int, gf
         raise ValueError(f"desc {desc:#x} names no struct slab; take one with m.caches['kmem_cache_slab'].alloc() first")
     b = m._alloc_pages(order, gfp, node, desc)
     if not b:
-        return m.nothing()
+        return m.null_or_overflow()
     m.flags_of[b] |= HELD
     return address(b)
 
@@ -121,7 +121,7 @@ def split_page(m: Kernel, pfn: int) -> tuple[int, int] | None:
     zone = m.zone_of[flags_of[page_bugs.to_split(m, pfn)]]
     new = m._kmem_cache_alloc(m.KC_BUDDY, KERNEL, zone.node)
     if not new:
-        return m.nothing()
+        return m.null_or_overflow()
     lower = word(new)
     try:
         b = page_bugs.to_split(m, pfn)  # look again: the descriptor may have moved meanwhile

@@ -85,7 +85,7 @@ def vmalloc(m: Kernel, size: int, gfp: int = KERNEL) -> int | None:
     page_bugs.check_request(m, 0, gfp, None)
     area = _new_descriptor(m, "vmalloc", gfp)
     if not area:
-        return m.nothing()
+        return m.null_or_overflow()
     view, head = structs.vmalloc(m, area), word(area) + LIST
     view.nbytes, view.refcount = size, 1
     init_list_head(m, head)
@@ -93,7 +93,7 @@ def vmalloc(m: Kernel, size: int, gfp: int = KERNEL) -> int | None:
         b = m._alloc_pages(0, gfp, None, area | MemType.VMALLOC)
         if not b:
             _free_vmalloc(m, area)
-            return m.nothing()
+            return m.null_or_overflow()
         list_add_tail(m, b + LIST, head)
         view.nr_pages += 1
     return area
@@ -121,11 +121,11 @@ def _alloc(m: Kernel, user: str, order: int, gfp: int) -> int | None:
     page_bugs.check_request(m, order, gfp, None)
     desc = _new_descriptor(m, user, gfp)
     if not desc:
-        return m.nothing()
+        return m.null_or_overflow()
     b = m._alloc_pages(order, gfp, None, desc | USERS[user][1])
     if not b:
         m._kmem_cache_free(m.user_caches[user], desc)
-        return m.nothing()
+        return m.null_or_overflow()
     view: Any = USERS[user][0](m, desc)
     view.flags, view.buddy = m.flags_of[b], address(b)
     view.refcount, view.order = 1, order
