@@ -1,11 +1,9 @@
 """The common cases of page_alloc.py and slub.py written out in line, for speed: same RAM, same results, fewer calls.
 
-Used by machine.py: a Machine has these functions in the place of the plain ones of the same name, as long as nobody watches what is written
-(recording.py) or takes steps back (undo.py).  A class of machines derived from Machine, which may replace any step, runs the plain text.
-tests/test_fast.py holds both to each other.  Imports page_alloc, slub and below.
-
-Each function is made for one machine and has what it needs of it at hand.  Whatever is not common, bad input first of all, is left to the plain
-function before anything is written; so is a split while somebody listens, as it makes no call of kmem_cache_alloc_bulk that could be seen.
+Used by machine.py: a Machine and its caches have these functions in the place of the plain ones of the same name, as long as nobody watches what
+is written (recording.py) or takes steps back (undo.py).  A class derived from Machine, which may replace any step, runs the plain text.  Whatever
+is not common, bad input first of all, is left to the plain function before anything is written; so is what somebody who listens (probes.py) would
+not see.  tests/test_fast.py holds both to each other.  Imports page_alloc, kmem_cache and below.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ def in_line(m: Kernel) -> tuple[dict[str, Callable[..., Any]], Callable[[KmemCac
     w, next_of, prev_of, desc_of, fill = m.w, m.next_of, m.prev_of, m.desc_of, m.fill
     flags_of, order_of, page_of = m.flags_of, m.order_of, m.page_of
     cache_of, freelist_of, counts_of, cpu_slab_of = m.cache_of, m.freelist_of, m.counts_of, m.cpu_slab_of
-    lists_of, shape_of, nr_pages, last, pcp = m.lists_of, m.shape_of, m.nr_pages, m.max_order, m.pcp
+    lists_of, shape_of, nr_pages, last = m.lists_of, m.shape_of, m.nr_pages, m.max_order
     PS, WS, KA, KC_BUDDY, page_mask = m.PS, m.WS, m.KA, m.KC_BUDDY, m.page_mask
     typed, splits, merges, words_split, words_merged, allocated, freed = (
         m.stat + getattr(vm_stat, name).word
@@ -121,7 +119,7 @@ def in_line(m: Kernel) -> tuple[dict[str, Callable[..., Any]], Callable[[KmemCac
             head, head_address, n, free = lists_of[flags_of[b]][order]
         except (TypeError, IndexError, KeyError):
             return page_alloc.free_pages(m, pfn)
-        if desc & 15 != BUDDY or pcp or page_of[b] != V + 8 * pfn:
+        if desc & 15 != BUDDY or pfn < 0 or (n != 1 and page_of[b] != V + 8 * pfn):
             return page_alloc.free_pages(m, pfn)
         near = pfn ^ n
         if near < nr_pages and (near_desc := desc_of[near]) & 15 == FREE and order_of[(near_desc - B) >> 3] == order < last:
@@ -246,4 +244,7 @@ def in_line(m: Kernel) -> tuple[dict[str, Callable[..., Any]], Callable[[KmemCac
         return {"alloc": alloc, "free": free}
 
     alloc_pages.__doc__, free_pages.__doc__ = page_alloc.alloc_pages.__doc__, page_alloc.free_pages.__doc__  # people ask for these
-    return {"alloc_pages": alloc_pages, "free_pages": free_pages, "_kmem_cache_alloc": kmem_cache_alloc}, of_cache
+    functions: dict[str, Callable[..., Any]] = {"_kmem_cache_alloc": kmem_cache_alloc}
+    if not m.pcp:  # per-CPU lists of pages come first
+        functions |= {"alloc_pages": alloc_pages, "free_pages": free_pages}
+    return functions, of_cache

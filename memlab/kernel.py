@@ -106,7 +106,7 @@ class Kernel(Columns, Ram, ABC):
             [],
             0,
             0,
-        )  # of its first zone: lists_of, the word of the count, low watermark
+        )  # of its first zone: lists_of, the count's word, low watermark
 
         # caches, beside their table in RAM: what hot paths note of each, and what is Python's
         self.shape_of: dict[int, Shape] = {}
@@ -153,11 +153,7 @@ class Kernel(Columns, Ram, ABC):
         self.percpu = self.cc_at + cpu * CPU_ROW
         self.kernel_zonelist = self.zonelists[False, self.node, ZoneType.NORMAL]
         first = self.kernel_zonelist[0]
-        self.here = (
-            self.lists_of[first.zone.flags],
-            first.free,
-            1 << 62 if self.pcp else first.low,
-        )  # with per-CPU lists, out of reach
+        self.here = self.lists_of[first.zone.flags], first.free, first.low
 
     def count(self, **by: int) -> None:
         """Add to counters of vm_stat by name."""
