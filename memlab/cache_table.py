@@ -209,10 +209,8 @@ def double_free(address: int) -> KernelBug:
     return KernelBug(f"double free: the object at {address:#x} is free already")
 
 
-def bad_object(m: Kernel, c: int, address: int) -> Exception:
+def bad_object(m: Kernel, c: int, address: int) -> KernelBug:
     """Say why ``address`` cannot be freed into the cache."""
-    if not isinstance(address, int):
-        return TypeError(f"the address of an object is a whole number, not {address!r}")
     if not m.serial_of[c]:
         return KernelBug("this cache was destroyed, and with it went its objects")
     name = view_of(m, c).name

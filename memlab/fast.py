@@ -44,7 +44,7 @@ def in_line(m: Kernel) -> tuple[dict[str, Callable[..., Any]], Callable[[KmemCac
         except (IndexError, TypeError):
             return page_alloc.alloc_pages(m, order, gfp, node)
         left = w[free] - n
-        if left < low or gfp is not KERNEL or node is not None or order < 0:  # a list is indexed from its end too
+        if left < low or type(order) is not int or gfp is not KERNEL or node is not None or order < 0:  # a list is indexed from its end too
             return page_alloc.alloc_pages(m, order, gfp, node)
         first = w[head]
         if first == head_address:
@@ -119,7 +119,7 @@ def in_line(m: Kernel) -> tuple[dict[str, Callable[..., Any]], Callable[[KmemCac
             head, head_address, n, free = lists_of[flags_of[b]][order]
         except (TypeError, IndexError, KeyError):
             return page_alloc.free_pages(m, pfn)
-        if desc & 15 != BUDDY or pfn < 0 or (n != 1 and page_of[b] != V + 8 * pfn):
+        if desc & 15 != BUDDY or type(pfn) is not int or pfn < 0 or (n != 1 and page_of[b] != V + 8 * pfn):
             return page_alloc.free_pages(m, pfn)
         near = pfn ^ n
         if near < nr_pages and (near_desc := desc_of[near]) & 15 == FREE and order_of[(near_desc - B) >> 3] == order < last:
@@ -216,11 +216,11 @@ def in_line(m: Kernel) -> tuple[dict[str, Callable[..., Any]], Callable[[KmemCac
             return obj
 
         def free(address: int) -> None:
+            at = address - B if type(address) is int else -1
             try:
-                at = address - B
                 s = (desc_of[at >> PS] - B) >> 3
                 counts = counts_of[s]
-            except (TypeError, IndexError):  # no number at all; or a page without descriptor, whose mem_desc 0 leads nowhere
+            except IndexError:  # a page without descriptor, whose mem_desc 0 leads nowhere
                 return KmemCache.free(cache, address)
             prior = freelist_of[s]
             # only a struct slab has a cache's address in this word, so this asks for the page's type as well

@@ -33,6 +33,7 @@ from .cache_table import (
 )
 from .gfp import GFP
 from .kernel import KERNEL, Kernel
+from .number import shown, whole
 from .ram import KernelBug, changes
 from .slub_debug import RED_ACTIVE, look
 from .slub_size import ALL_FLAGS, SLAB, calculate_sizes, get_order
@@ -83,7 +84,7 @@ class KmemCache:
         m = self.machine
         if gfp == KERNEL:
             return m._kmem_cache_alloc(self._c, gfp, None) or m.null_or_overflow()
-        self._check(gfp)
+        gfp = self._check(gfp)
         obj = m._kmem_cache_alloc(self._c, gfp, None)
         if not obj:
             return m.null_or_overflow()
@@ -96,16 +97,15 @@ class KmemCache:
 
         A double free is found when the object is at the head of its freelist, and always in a cache with SLAB.DEBUG.
         """
-        self.machine._kmem_cache_free(self._c, address)
+        self.machine._kmem_cache_free(self._c, whole(address, "the address of an object"))
 
     def alloc_bulk(self, n: int, gfp: int = KERNEL) -> list[int] | None:
         """Allocate ``n`` objects, all or nothing; returns their addresses, or None.  ``n``: size_t.  Raises as alloc does."""
-        if not isinstance(n, int):
-            raise TypeError(f"the number of objects is a whole number, not {n!r}")
+        n = whole(n, "the number of objects")
         if n < 0:
             raise ValueError(f"the number of objects is 0 or more, not {n}")
         if gfp != KERNEL:
-            self._check(gfp)
+            gfp = self._check(gfp)
         m = self.machine
         objs = m._kmem_cache_alloc_bulk(self._c, n, gfp, None)
         if objs is None:
@@ -117,13 +117,9 @@ class KmemCache:
 
     def free_bulk(self, addresses: Iterable[int]) -> None:
         """Free every object of a list.  KernelBug, with nothing freed, if one is no live object of this cache or is there twice."""
-        if not isinstance(addresses, Iterable):
-            raise TypeError(f"free_bulk takes a list of addresses, not {addresses!r}")
-        objs = list(addresses)
+        objs = _addresses(addresses)
         m = self.machine
         for obj in objs:
-            if not isinstance(obj, int):
-                raise TypeError(f"the address of an object is a whole number, not {obj!r}")
             if not m._is_object(obj, self._c):
                 raise bad_object(m, self._c, obj)
         if len(set(objs)) < len(objs):
@@ -137,8 +133,7 @@ class KmemCache:
         ``gfp``: gfp_t.  What alloc does when no object is free, but nothing is taken from it.  Raises as alloc does.  Source: mm/slub.c (new_slab).
         """
         self._live()
-        self._check(gfp)
-        return self.machine._kmem_cache_grow(self._c, gfp) or self.machine.null_or_overflow()
+        return self.machine._kmem_cache_grow(self._c, self._check(gfp)) or self.machine.null_or_overflow()
 
     def shrink(self) -> int:
         """Give back the cache's empty slabs; returns how many slabs went.  Source: mm/slub.c (kmem_cache_shrink)."""
@@ -173,14 +168,15 @@ class KmemCache:
         if not self.machine.serial_of[self._c]:
             raise KernelBug("this cache was destroyed; create it again to use it")
 
-    def _check(self, gfp: int) -> None:
-        gfp_flags.check(gfp)
+    def _check(self, gfp: int) -> int:
+        gfp = gfp_flags.check(gfp)
         if gfp & _NO_OBJECT_FLAGS:
             raise ValueError(
                 f"objects live in lowmem of the cache's zone: {GFP.show(gfp & _NO_OBJECT_FLAGS)} is for pages (or see SLAB.CACHE_DMA)"
             )
         if gfp & GFP.ZERO and self.struct.ctor:
             raise ValueError(f"__GFP_ZERO would undo what the constructor of {self.name} did; allocate without it")
+        return gfp
 
     def __repr__(self) -> str:
         if not self.machine.serial_of[self._c]:
@@ -208,12 +204,13 @@ class DescriptorCache(KmemCache):
 
     def free(self, address: int) -> None:
         """Free a descriptor that alloc returned; KernelBug for one that describes something."""
+        address = whole(address, "the address of an object")
         self._let_go(address)
         super().free(address)
 
     def free_bulk(self, addresses: Iterable[int]) -> None:
         """Free descriptors that alloc or alloc_bulk returned."""
-        objs = list(addresses)
+        objs = _addresses(addresses)
         for obj in objs:
             self._let_go(obj)
         super().free_bulk(objs)
@@ -226,7 +223,7 @@ class DescriptorCache(KmemCache):
     def _let_go(self, address: int) -> None:
         """Refuse a descriptor that is in use: only what a consumer took may be given back here."""
         m = self.machine
-        if isinstance(address, int) and m._is_object(address, self._c):
+        if m._is_object(address, self._c):
             d = word(address)
             _look_before_bulk(m, self._c, [address])
             if not m.flags_of[d] & HELD or _describes(m, self._c, d):
@@ -258,6 +255,12 @@ class OwnedCache(KmemCache):
         return KernelBug(f"descriptors of the cache {self.name} come and go with their pages: use folio_alloc, folio_put and their kin")
 
 
+def _addresses(objs: Iterable[int]) -> list[int]:
+    if not isinstance(objs, Iterable):
+        raise TypeError(f"free_bulk takes a list of addresses, not {shown(objs)}")
+    return [whole(obj, "the address of an object") for obj in objs]
+
+
 def caches(m: Kernel) -> dict[str, KmemCache]:
     """Return the live caches by name, in the order of their slots."""
     return {view.name: view for c in slots(m) if m.serial_of[c] for view in (view_for(m, c),)}
@@ -278,12 +281,13 @@ def kmem_cache_create(
         raise ValueError(f"the name of a cache is plain text of 1 to 31 bytes, not {name!r}")
     if name in caches(m):
         raise ValueError(f"there is a cache named {name!r} already; m.caches[{name!r}] is it")
-    if not isinstance(size, int) or not 8 <= size <= largest:
-        raise ValueError(f"the size of an object is 8 to {largest} bytes on this machine, not {size!r}")
-    if not isinstance(align, int) or align < 0 or align & (align - 1) or align > m.page_size:
-        raise ValueError(f"align is 0 or a power of two up to {m.page_size} bytes, not {align!r}")
-    if not isinstance(flags, int) or flags & ~ALL_FLAGS:
-        raise ValueError(f"flags is made of SLAB.RED_ZONE, SLAB.POISON, SLAB.DEBUG, SLAB.HWCACHE_ALIGN and so on, not {flags!r}")
+    size, align, flags = whole(size, "the size of an object"), whole(align, "align"), whole(flags, "flags, made of SLAB's,")
+    if not 8 <= size <= largest:
+        raise ValueError(f"the size of an object is 8 to {largest} bytes on this machine, not {size}")
+    if align < 0 or align & (align - 1) or align > m.page_size:
+        raise ValueError(f"align is 0 or a power of two up to {m.page_size} bytes, not {align}")
+    if flags & ~ALL_FLAGS:
+        raise ValueError(f"flags is made of SLAB.RED_ZONE, SLAB.POISON, SLAB.DEBUG, SLAB.HWCACHE_ALIGN and so on, not {flags:#x}")
     if ctor is not None and not callable(ctor):
         raise TypeError(f"ctor is a function that is called with an object's address, not {ctor!r}")
     sizes = calculate_sizes(size, align, flags, ctor is not None)
@@ -302,15 +306,14 @@ def kmalloc(m: Kernel, size: int, gfp: int = KERNEL) -> int | None:
 
     ``size``: size_t, 1 or more.  ``gfp``: gfp_t.  ValueError or TypeError for a bad argument.  Source: mm/slab_common.c.
     """
-    if not isinstance(size, int):
-        raise TypeError(f"a size is a whole number of bytes, not {size!r}")
+    size = whole(size, "a size in bytes")
     largest = m.page_size << m.max_order
     if not 1 <= size <= largest:
         raise ValueError(f"kmalloc takes 1 to {largest} bytes on this machine, not {size}")
     c = next((c for limit, c in m.kmalloc_caches if size <= limit), None)
     if c is not None:
         return view_for(m, c).alloc(gfp)
-    view_for(m, m.kmalloc_caches[0][1])._check(gfp)
+    gfp = view_for(m, m.kmalloc_caches[0][1])._check(gfp)
     pfn = m.alloc_pages(get_order(size, m.page_size), gfp | GFP.COMP)
     return None if pfn is None else B + (pfn << m.PS)
 
@@ -320,8 +323,7 @@ def kfree(m: Kernel, address: int | None) -> None:
     """Free what kmalloc returned; None is allowed, as NULL is.  KernelBug, and RAM untouched, for anything else."""
     if address is None:
         return
-    if not isinstance(address, int):
-        raise TypeError(f"an address is a whole number, not {address!r}")
+    address = whole(address, "an address")
     pfn = (address - B) >> m.PS
     if not 0 <= pfn < m.highmem_pfn:
         raise KernelBug(f"{address:#x} is no virtual address of this machine's memory, so kmalloc did not return it")

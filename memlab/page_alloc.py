@@ -21,6 +21,7 @@ from .gfp import GFP, nested
 from .kernel import KERNEL, Kernel
 from .list_head import chain_add, list_add, list_add_tail, list_del, list_empty, list_first, list_for_each
 from .memdesc import MemType
+from .number import whole
 from .ram import KernelBug, changes
 from .structs import HELD
 from .words import BUDDY, FREE, LIST
@@ -39,7 +40,7 @@ def alloc_pages(m: Kernel, order: int, gfp: int = KERNEL, node: int | None = Non
     Locks in Linux: zone->lock for each look at the lists, dropped while descriptors are allocated.
     Source: the email; mm/page_alloc.c.
     """
-    page_bugs.check_request(m, order, gfp, node)
+    order, gfp, node = page_bugs.check_request(m, order, gfp, node)
     b = m._get_pages(order, gfp, _zonelist(m, gfp, node), 0)
     return pfn_of(m.page_of[b]) if b else m.null_or_overflow()
 
@@ -50,12 +51,10 @@ def alloc_pages_bulk(m: Kernel, n: int, gfp: int = KERNEL) -> list[int]:
 
     ``n``: int, 0 or more.  ``gfp``: gfp_t.  ValueError or TypeError for a bad argument.  Source: mm/page_alloc.c.
     """
-    if not isinstance(n, int):
-        raise TypeError(f"the number of pages is a whole number, not {n!r}")
+    n = whole(n, "the number of pages")
     if n < 0:
         raise ValueError(f"the number of pages is 0 or more, not {n}")
-    pfns: list[int] = []
-    gfp_flags.check(gfp)
+    pfns, gfp = list[int](), gfp_flags.check(gfp)
     try:
         while len(pfns) < n and (pfn := m.alloc_pages(0, gfp)) is not None:
             pfns.append(pfn)
@@ -72,8 +71,7 @@ def get_free_page(m: Kernel, gfp: int = KERNEL) -> int | None:
 
     ``gfp``: gfp_t.  ValueError or TypeError for a bad argument.  Source: the email's simplest case; mm/page_alloc.c (__get_free_page).
     """
-    gfp_flags.check(gfp)
-    pfn = m.alloc_pages(0, gfp & ~GFP.HIGHMEM)
+    pfn = m.alloc_pages(0, gfp_flags.check(gfp) & ~GFP.HIGHMEM)
     return None if pfn is None else B + (pfn << m.PS)
 
 
@@ -93,9 +91,8 @@ def alloc_pages_node_desc(m: Kernel, node: int | None, order: int, desc: int, gf
 
     Returns and raises as alloc_pages_desc.  Source: the email.
     """
-    page_bugs.check_request(m, order, gfp, node)
-    if not isinstance(desc, int):
-        raise TypeError(f"desc is a mem_desc word, a whole number, not {desc!r}")
+    order, gfp, node = page_bugs.check_request(m, order, gfp, node)
+    desc = whole(desc, "desc, a mem_desc word,")
     kind, owner = memdesc.untag(desc)
     if kind in (MemType.NONE, MemType.FREE, MemType.BUDDY):
         raise ValueError(
@@ -265,8 +262,7 @@ def free_pages(m: Kernel, pfn: int) -> None:
 @changes
 def free_page(m: Kernel, address: int) -> None:
     """Free one page by its virtual address (unsigned long), as get_free_page returned it.  KernelBug if it is none such."""
-    if not isinstance(address, int):
-        raise TypeError(f"an address is a whole number, not {address!r}")
+    address = whole(address, "an address")
     if address & (m.page_size - 1):
         raise KernelBug(f"{address:#x} is not the address of a page: those are multiples of {m.page_size:#x}")
     pfn = (address - B) >> m.PS

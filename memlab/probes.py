@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 from .addresses import address, pfn_of
 from .cache_table import slots, view_of
 from .kernel import Kernel
+from .number import whole
 from .points import OF_SEVERAL, POINTS, TRACE_POINTS, Point
 from .ram import KernelBug, Snapshot
 from .trace import Trace
@@ -143,8 +144,8 @@ class Probes:
         if times is not None:
             _from_1(times, "times", "1 or more, or None for every time")
         cpus = self.machine.config.cpus
-        if cpu is not None and not (isinstance(cpu, int) and not isinstance(cpu, bool) and 0 <= cpu < cpus):
-            raise ValueError(f"cpu is None for the CPU that is interrupted, or 0 to {cpus - 1}, not {cpu!r}")
+        if cpu is not None and not 0 <= (cpu := whole(cpu, "cpu")) < cpus:
+            raise ValueError(f"cpu is None for the CPU that is interrupted, or 0 to {cpus - 1}, not {cpu}")
         return Interrupt(self, at, when, self._with_machine(handler), times, cpu)
 
     def look_at_point(self, at: str) -> None:
@@ -350,8 +351,7 @@ def _parameters(function: Callable[..., object]) -> tuple[list[str], dict[str, i
 
 
 def _from_1(value: int, what: str, means: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{what} is a whole number, not {value!r}")
+    value = whole(value, what)
     if value < 1:
         raise ValueError(f"{what} is {means}; not {value}")
     return value
