@@ -64,7 +64,7 @@ def nested(flags: int) -> int:
 
 def check(flags: int) -> int:
     """Return ``flags`` if they are GFP flags; TypeError or ValueError with a sentence if not."""
-    flags = whole(flags, "gfp, made of GFP flags such as GFP.KERNEL | GFP.ZERO,")
+    flags = whole(flags, "gfp is a whole number made of GFP flags, such as GFP.KERNEL | GFP.ZERO")
     if flags & ~ALL or flags < 0:
         raise ValueError(f"gfp has bits that are no GFP flag: {flags & ~ALL:#x}; the flags are {', '.join(BITS)}")
     if (flags & (GFP.DMA | GFP.DMA32 | GFP.HIGHMEM)).bit_count() > 1:

@@ -62,7 +62,8 @@ def hexdump(m: _Dumpable, address: int, n: int = 64) -> str:
 
     ``address``: unsigned long, rounded down to a word.  ``n``: bytes, rounded up.  ValueError if they are not all RAM.
     """
-    address, n = whole(address, "an address"), whole(n, "a number of bytes")
+    must = "hexdump takes an address and a number of bytes, whole numbers"
+    address, n = whole(address, must), whole(n, must)
     first = address & ~7
     data = m.read(first, -(-(address + n - first) // 8) * 8)
     rows, before = [], ""

@@ -18,6 +18,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
+from weakref import WeakValueDictionary
 
 from . import structs
 from .addresses import B
@@ -50,7 +51,8 @@ class Kernel(Columns, Ram, ABC):
         self._in_line: dict[str, Callable[..., Any]] = {}
         self._in_line_of: Callable[[Any], dict[str, Callable[..., Any]]] = lambda _cache: {}
         self._runs_in_line = False
-        self.views: dict[int, Any] = {}  # each cache's KmemCache, by the serial number
+        self.views: dict[int, Any] = {}  # each live cache's KmemCache
+        self.handles: WeakValueDictionary[tuple[int, str], Any] = WeakValueDictionary()  # all that somebody has, by serial number and name
         self.max_order, self.pcp, self.bounded = c.max_order, c.pcp, c.design == "bounded"
         plan, zone = plan_zones(c), structs.zone(c.max_order)
         tables: list[tuple[str, type[Struct], int]] = [
@@ -144,7 +146,7 @@ class Kernel(Columns, Ram, ABC):
             elif vars(self).get(name) is function:
                 delattr(self, name)
         self._runs_in_line = on
-        for view in self.views.values():
+        for view in tuple(self.handles.values()):
             view.write_in_line()
 
     def run_on(self, cpu: int) -> None:

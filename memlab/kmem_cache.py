@@ -48,7 +48,7 @@ class KmemCache:
 
     def __init__(self, machine: Kernel, c: int) -> None:
         self.machine, self._c, self._home = machine, c, c
-        self._serial = machine.serial_of[c]
+        self._is = _identity(machine, c)
         self.write_in_line()
 
     @property
@@ -97,11 +97,11 @@ class KmemCache:
 
         A double free is found when the object is at the head of its freelist, and always in a cache with SLAB.DEBUG.
         """
-        self.machine._kmem_cache_free(self._c, whole(address, "the address of an object"))
+        self.machine._kmem_cache_free(self._c, whole(address, "the address of an object is a whole number"))
 
     def alloc_bulk(self, n: int, gfp: int = KERNEL) -> list[int] | None:
         """Allocate ``n`` objects, all or nothing; returns their addresses, or None.  ``n``: size_t.  Raises as alloc does."""
-        n = whole(n, "the number of objects")
+        n = whole(n, "the number of objects is a whole number")
         if n < 0:
             raise ValueError(f"the number of objects is 0 or more, not {n}")
         if gfp != KERNEL:
@@ -154,7 +154,7 @@ class KmemCache:
     def rebind(self) -> None:
         """Follow RAM after a restore: the slot of the table if it still (or again) holds this cache, else a slot that is always empty."""
         m = self.machine
-        self._c = self._home if m.serial_of[self._home] == self._serial else m.kc_at + NR_CACHES * CACHE_WORDS
+        self._c = self._home if _identity(m, self._home) == self._is else m.kc_at + NR_CACHES * CACHE_WORDS
         self.write_in_line()
 
     def write_in_line(self) -> None:
@@ -204,7 +204,7 @@ class DescriptorCache(KmemCache):
 
     def free(self, address: int) -> None:
         """Free a descriptor that alloc returned; KernelBug for one that describes something."""
-        address = whole(address, "the address of an object")
+        address = whole(address, "the address of an object is a whole number")
         self._let_go(address)
         super().free(address)
 
@@ -258,7 +258,7 @@ class OwnedCache(KmemCache):
 def _addresses(objs: Iterable[int]) -> list[int]:
     if not isinstance(objs, Iterable):
         raise TypeError(f"free_bulk takes a list of addresses, not {shown(objs)}")
-    return [whole(obj, "the address of an object") for obj in objs]
+    return [whole(obj, "the address of an object is a whole number") for obj in objs]
 
 
 def caches(m: Kernel) -> dict[str, KmemCache]:
@@ -281,13 +281,15 @@ def kmem_cache_create(
         raise ValueError(f"the name of a cache is plain text of 1 to 31 bytes, not {name!r}")
     if name in caches(m):
         raise ValueError(f"there is a cache named {name!r} already; m.caches[{name!r}] is it")
-    size, align, flags = whole(size, "the size of an object"), whole(align, "align"), whole(flags, "flags, made of SLAB's,")
-    if not 8 <= size <= largest:
-        raise ValueError(f"the size of an object is 8 to {largest} bytes on this machine, not {size}")
-    if align < 0 or align & (align - 1) or align > m.page_size:
-        raise ValueError(f"align is 0 or a power of two up to {m.page_size} bytes, not {align}")
-    if flags & ~ALL_FLAGS:
-        raise ValueError(f"flags is made of SLAB.RED_ZONE, SLAB.POISON, SLAB.DEBUG, SLAB.HWCACHE_ALIGN and so on, not {flags:#x}")
+    must = f"the size of an object is 8 to {largest} bytes on this machine"
+    if not 8 <= (size := whole(size, must, ValueError)) <= largest:
+        raise ValueError(f"{must}, not {size}")
+    must = f"align is 0 or a power of two up to {m.page_size} bytes"
+    if (align := whole(align, must, ValueError)) < 0 or align & (align - 1) or align > m.page_size:
+        raise ValueError(f"{must}, not {align}")
+    must = "flags is made of SLAB.RED_ZONE, SLAB.POISON, SLAB.DEBUG, SLAB.HWCACHE_ALIGN and so on"
+    if (flags := whole(flags, must, ValueError)) & ~ALL_FLAGS:
+        raise ValueError(f"{must}, not {flags}")
     if ctor is not None and not callable(ctor):
         raise TypeError(f"ctor is a function that is called with an object's address, not {ctor!r}")
     sizes = calculate_sizes(size, align, flags, ctor is not None)
@@ -296,7 +298,7 @@ def kmem_cache_create(
     c = new_cache(m, name, size, sizes, flags, ctor, single_pages=False)
     if not c:
         return None
-    m.views.pop(m.serial_of[c], None)  # of a cache that a restore took away: its handle stays dead
+    rebind(m)  # it may be one that a restore took away, made again
     return view_for(m, c)
 
 
@@ -306,7 +308,7 @@ def kmalloc(m: Kernel, size: int, gfp: int = KERNEL) -> int | None:
 
     ``size``: size_t, 1 or more.  ``gfp``: gfp_t.  ValueError or TypeError for a bad argument.  Source: mm/slab_common.c.
     """
-    size = whole(size, "a size in bytes")
+    size = whole(size, "a size is a whole number of bytes")
     largest = m.page_size << m.max_order
     if not 1 <= size <= largest:
         raise ValueError(f"kmalloc takes 1 to {largest} bytes on this machine, not {size}")
@@ -323,7 +325,7 @@ def kfree(m: Kernel, address: int | None) -> None:
     """Free what kmalloc returned; None is allowed, as NULL is.  KernelBug, and RAM untouched, for anything else."""
     if address is None:
         return
-    address = whole(address, "an address")
+    address = whole(address, "an address is a whole number")
     pfn = (address - B) >> m.PS
     if not 0 <= pfn < m.highmem_pfn:
         raise KernelBug(f"{address:#x} is no virtual address of this machine's memory, so kmalloc did not return it")
@@ -373,6 +375,7 @@ def slabinfo(m: Kernel) -> list[dict[str, Any]]:
 def kmem_cache_destroy(m: Kernel, c: int) -> None:
     """Empty the slot of a cache that has no live object."""
     m._shrink(c)
+    m.ctors.pop(m.serial_of[c], None)
     m.map[c << 3 : (c + CACHE_WORDS) << 3] = bytes(kmem_cache.sizeof)
     rebind(m)
 
@@ -414,18 +417,24 @@ def _clear(m: Kernel, address: int, n: int) -> None:
 
 def view_for(m: Kernel, c: int) -> KmemCache:
     """Return the KmemCache of a live cache: always the same."""
-    serial = m.serial_of[c]
-    if serial not in m.views:
+    view: KmemCache | None = m.views.get(c)
+    if view is None:
         kind = DescriptorCache if c in (m.KC_BUDDY, m.KC_SLAB) else OwnedCache if c in m.user_caches.values() else KmemCache
-        m.views[serial] = kind(m, c)
-    view: KmemCache = m.views[serial]
+        view = m.handles.get(_identity(m, c)) or kind(m, c)
+        m.views[c] = m.handles[view._is] = view
     return view
+
+
+def _identity(m: Kernel, c: int) -> tuple[int, str]:
+    """Return what tells a cache from all others of its machine, in any history: serial number and name."""
+    return m.serial_of[c], view_of(m, c).name
 
 
 def rebind(m: Kernel) -> None:
     """Make every KmemCache follow RAM after it was put back, or after a cache was destroyed."""
     know_shapes(m)
-    for view in m.views.values():
+    m.views.clear()
+    for view in tuple(m.handles.values()):
         view.rebind()
 
 
@@ -448,6 +457,7 @@ def find_builtin(m: Kernel) -> None:
     m.user_caches = dict(zip(structs.USERS, own[len(m.kmalloc_caches) :], strict=False))
     m.builtin = frozenset({m.KC_BUDDY, m.KC_SLAB, *(c for _, c in m.kmalloc_caches), *m.user_caches.values()})
     m.views.clear()
+    m.handles.clear()
 
 
 def _kmalloc_names(m: Kernel) -> list[tuple[str, int]]:

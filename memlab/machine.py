@@ -194,8 +194,9 @@ class Machine(Kernel):
     @contextmanager
     def on_cpu(self, cpu: int) -> Iterator[None]:
         """Run what is in the with block on another CPU.  ValueError if there is no such CPU."""
-        if not 0 <= (cpu := whole(cpu, "a CPU")) < self.config.cpus:
-            raise ValueError(f"this machine has CPUs 0 to {self.config.cpus - 1}, not {cpu}")
+        must = f"this machine has CPUs 0 to {self.config.cpus - 1}"
+        if not 0 <= (cpu := whole(cpu, must, ValueError)) < self.config.cpus:
+            raise ValueError(f"{must}, not {cpu}")
         before = self.cpu
         self.run_on(cpu)
         try:
@@ -357,8 +358,9 @@ class Machine(Kernel):
             self.write_in_line(True)
 
     def _aligned(self, address: int) -> int:
-        if (address := whole(address, "a descriptor's address")) & 15:
-            raise ValueError(f"a descriptor's address is a multiple of 16, not {address:#x}")
+        must = "a descriptor's address is a multiple of 16"
+        if (address := whole(address, must, ValueError)) & 15:
+            raise ValueError(f"{must}, not {address}")
         self.read(address, 8)
         return address
 

@@ -50,7 +50,7 @@ def tag(address: int, kind: MemType | int) -> int:
     ``address``: unsigned long, a multiple of 16, not 0 (0 only with type NONE).  Returns the word.
     ValueError for a misaligned address or an unknown type.
     """
-    address = whole(address, "a descriptor's address")
+    address = whole(address, "a descriptor's address is a whole number")
     try:
         kind = MemType(kind)
     except ValueError:
@@ -64,7 +64,7 @@ def tag(address: int, kind: MemType | int) -> int:
 
 def untag(word: int) -> MemDesc:
     """Take a mem_desc word apart.  ValueError if its type bits name no type, or if only one half is there."""
-    word = whole(word, "a mem_desc")
+    word = whole(word, "a mem_desc is a whole number")
     kind, address = word & TYPE_MASK, word & ~TYPE_MASK
     if kind >= len(MemType):
         raise ValueError(f"{word:#x} is no mem_desc: its type bits say {kind}, and the types are 0 to {len(MemType) - 1}")

@@ -15,14 +15,14 @@ _short.maxstring = _short.maxother = _short.maxlong = 100
 shown: Final = _short.repr  # a value, short enough for a sentence, whatever it is
 
 
-def whole(value: Any, what: str) -> int:
+def whole(value: Any, must: str, error: type[Exception] = TypeError) -> int:
     """Return ``value`` as an int: an int, or whatever else operator.index takes, such as numpy's integers, but no bool.
 
-    ``what``: its name in the sentence.  TypeError if it is no such thing.
+    ``must``: what it must be, as a sentence goes on with ", not ...".  ``error``: what is raised if it is no such thing.
     """
     if type(value) is int:
         return value
     with suppress(TypeError):
         if not isinstance(value, bool):
             return int(index(value))
-    raise TypeError(f"{what} is a whole number, not {shown(value)}")
+    raise error(f"{must}, not {shown(value)}")

@@ -222,7 +222,7 @@ def _is_a(view: Struct, struct: type[Struct]) -> None:
 
 
 def _index(n: int, desc: Struct) -> int:
-    n = whole(n, f"which page of the struct {desc.struct}")
+    n = whole(n, f"which page of the struct {desc.struct} is a whole number")
     if n < 0:
         raise ValueError(f"the pages of the struct {desc.struct} at {desc.address:#x} are counted from 0, not from {n}")
     return n

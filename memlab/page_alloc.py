@@ -51,7 +51,7 @@ def alloc_pages_bulk(m: Kernel, n: int, gfp: int = KERNEL) -> list[int]:
 
     ``n``: int, 0 or more.  ``gfp``: gfp_t.  ValueError or TypeError for a bad argument.  Source: mm/page_alloc.c.
     """
-    n = whole(n, "the number of pages")
+    n = whole(n, "the number of pages is a whole number")
     if n < 0:
         raise ValueError(f"the number of pages is 0 or more, not {n}")
     pfns, gfp = list[int](), gfp_flags.check(gfp)
@@ -92,7 +92,7 @@ def alloc_pages_node_desc(m: Kernel, node: int | None, order: int, desc: int, gf
     Returns and raises as alloc_pages_desc.  Source: the email.
     """
     order, gfp, node = page_bugs.check_request(m, order, gfp, node)
-    desc = whole(desc, "desc, a mem_desc word,")
+    desc = whole(desc, "desc is a mem_desc word, a whole number")
     kind, owner = memdesc.untag(desc)
     if kind in (MemType.NONE, MemType.FREE, MemType.BUDDY):
         raise ValueError(
@@ -262,7 +262,7 @@ def free_pages(m: Kernel, pfn: int) -> None:
 @changes
 def free_page(m: Kernel, address: int) -> None:
     """Free one page by its virtual address (unsigned long), as get_free_page returned it.  KernelBug if it is none such."""
-    address = whole(address, "an address")
+    address = whole(address, "an address is a whole number")
     if address & (m.page_size - 1):
         raise KernelBug(f"{address:#x} is not the address of a page: those are multiples of {m.page_size:#x}")
     pfn = (address - B) >> m.PS

@@ -17,18 +17,21 @@ from .words import BUDDY, FREE
 
 def check_request(m: Kernel, order: int, gfp: int, node: int | None) -> tuple[int, int, int | None]:
     """Return an order, flags and a node as numbers.  ValueError or TypeError for what this machine does not know."""
-    order = whole(order, "order")
+    if type(order) is not int:
+        order = whole(order, f"order is a whole number from 0 to {m.max_order}")
     if not 0 <= order <= m.max_order:
         raise ValueError(f"order is 0 to {m.max_order} on this machine, not {order}")
     gfp = gfp_flags.check(gfp)
-    if node is not None and not 0 <= (node := whole(node, "node")) < m.config.nodes:
-        raise ValueError(f"node is None or 0 to {m.config.nodes - 1} on this machine, not {node}")
+    if node is not None:
+        must = f"node is None or 0 to {m.config.nodes - 1} on this machine"
+        if not 0 <= (node := whole(node, must, ValueError)) < m.config.nodes:
+            raise ValueError(f"{must}, not {node}")
     return order, gfp, node
 
 
 def allocated(m: Kernel, pfn: int, done: str) -> int:
     """Return the buddy of the block from alloc_pages that starts at ``pfn``; KernelBug if none does."""
-    pfn = whole(pfn, "a pfn")
+    pfn = whole(pfn, "a pfn is a whole number")
     if 0 <= pfn < m.nr_pages:
         desc = m.desc_of[pfn]
         if desc & 15 == BUDDY and m.page_of[word(desc)] == V + 8 * pfn:
@@ -46,7 +49,7 @@ def to_split(m: Kernel, pfn: int) -> int:
 
 def held_buddy(m: Kernel, address: int) -> int:
     """Return the buddy that alloc_pages_desc returned, at ``address``; KernelBug if it is none such."""
-    address = whole(address, "the address of a struct buddy")
+    address = whole(address, "the address of a struct buddy is a whole number")
     b = word(address)
     if address & 15 == 0 and (m._is_object(address, m.KC_BUDDY) or b == m.static_at):
         pfn = pfn_of(m.page_of[b])

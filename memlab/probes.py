@@ -144,8 +144,9 @@ class Probes:
         if times is not None:
             _from_1(times, "times", "1 or more, or None for every time")
         cpus = self.machine.config.cpus
-        if cpu is not None and not 0 <= (cpu := whole(cpu, "cpu")) < cpus:
-            raise ValueError(f"cpu is None for the CPU that is interrupted, or 0 to {cpus - 1}, not {cpu}")
+        must = f"cpu is None for the CPU that is interrupted, or 0 to {cpus - 1}"
+        if cpu is not None and not 0 <= (cpu := whole(cpu, must, ValueError)) < cpus:
+            raise ValueError(f"{must}, not {cpu}")
         return Interrupt(self, at, when, self._with_machine(handler), times, cpu)
 
     def look_at_point(self, at: str) -> None:
@@ -351,7 +352,7 @@ def _parameters(function: Callable[..., object]) -> tuple[list[str], dict[str, i
 
 
 def _from_1(value: int, what: str, means: str) -> int:
-    value = whole(value, what)
+    value = whole(value, f"{what} is a whole number")
     if value < 1:
         raise ValueError(f"{what} is {means}; not {value}")
     return value

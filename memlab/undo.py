@@ -17,9 +17,9 @@ from .ram import KernelBug, Snapshot
 
 def check_undo(steps: int) -> int:
     """Return a number of steps.  ValueError or TypeError for what is none."""
-    steps = whole(steps, "undo, the number of steps that can be taken back,")
-    if steps < 0:
-        raise ValueError(f"undo is the number of steps that can be taken back, 0 or more, not {steps}")
+    must = "undo is the number of steps that can be taken back, 0 or more"
+    if (steps := whole(steps, must, ValueError)) < 0:
+        raise ValueError(f"{must}, not {steps}")
     if steps > 1_000_000:
         raise ValueError(f"undo keeps a copy of RAM for each step; ask for fewer than {steps}")
     return steps

@@ -79,7 +79,7 @@ def vmalloc(m: Kernel, size: int, gfp: int = KERNEL) -> int | None:
 
     Returns the address of the struct vmalloc, or None, with nothing kept.  ValueError or TypeError for a bad argument.
     """
-    size = whole(size, "a size in bytes")
+    size = whole(size, "a size is a whole number of bytes")
     if not 1 <= size <= m.config.memory:
         raise ValueError(f"vmalloc takes 1 to {m.config.memory} bytes on this machine, not {size}")
     _, gfp, _ = page_bugs.check_request(m, 0, gfp, None)
@@ -102,7 +102,7 @@ def vmalloc(m: Kernel, size: int, gfp: int = KERNEL) -> int | None:
 @changes
 def vfree(m: Kernel, address: int) -> None:
     """Free what vmalloc returned (struct vmalloc *), pages and descriptor.  KernelBug if it is no live struct vmalloc."""
-    address = whole(address, "the address of a descriptor")
+    address = whole(address, "the address of a descriptor is a whole number")
     _live(m, "vmalloc", address)
     _free_vmalloc(m, address)
 
@@ -134,7 +134,7 @@ def _alloc(m: Kernel, user: str, order: int, gfp: int) -> int | None:
 
 
 def _put(m: Kernel, user: str, desc: int) -> None:
-    desc = whole(desc, "the address of a descriptor")
+    desc = whole(desc, "the address of a descriptor is a whole number")
     b = _live(m, user, desc)
     view: Any = USERS[user][0](m, desc)
     view.refcount -= 1
