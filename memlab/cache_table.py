@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .addresses import B, address, word
+from .gfp import GFP
 from .kernel import Kernel, Shape
 from .list_head import chain_add, init_list_head, list_add_tail, list_del, list_for_each
 from .memdesc import MemType
 from .ram import KernelBug
 from .slub_size import MAX_OBJECTS, MAX_SLAB_ORDER, SLAB, Sizes, calculate_order, get_order, objects_per_slab
 from .slub_size import min_partial as default_min_partial
-from .structs import NODE_SHIFT, NR_CACHES, kmem_cache, slab
+from .structs import HELD, NODE_SHIFT, NR_CACHES, kmem_cache, slab
 from .words import CACHE_WORDS, CPU_ROW, CPU_WORDS, INUSE, LIST, NODE_WORDS, OBJECTS_SHIFT, ORDER_SHIFT, PARTIAL, SLAB_TYPE
 
 # -- the table
@@ -169,6 +170,12 @@ def walk_freelist(m: Kernel, c: int, obj: int) -> list[int]:
     return found
 
 
+def free_near(m: Kernel, c: int, objs: list[int]) -> set[int]:
+    """Return the free objects of the slabs that some objects of a cache lie in, and those on the CPUs' freelists."""
+    heads = [m.freelist_of[s] for s in {word(m.desc_of[(obj - B) >> m.PS]) for obj in objs}]
+    return {obj for head in heads + cpu_heads(m, c) for obj in walk_freelist(m, c, head)}
+
+
 def live_objects(m: Kernel, c: int, slabs: list[int] | None = None) -> int:
     """Count the objects of a cache that are in use: what its slabs say, less what is on the CPUs' freelists."""
     live = sum(inuse(m, s) for s in (slabs_of(m, c) if slabs is None else slabs))
@@ -202,6 +209,18 @@ def is_object(m: Kernel, address: int, c: int) -> bool:
     s = word(m.desc_of[pfn])
     index, rest = divmod(address - m.virt_of[s] - (m.red_left_pad_of[c] >> 32), m.size_of[c] or 1)
     return m.cache_of[s] == B + 8 * c and rest == 0 and 0 <= index < m.counts_of[s] >> OBJECTS_SHIFT & 0xFFFF
+
+
+def held_slab(m: Kernel, address: int, gfp: int) -> int:
+    """Return the struct slab that a consumer took, at ``address``, for pages that ``gfp`` asks for; ValueError if it has pages, or cannot have these."""
+    s = word(address)
+    if not m._is_object(address, m.KC_SLAB) or m.flags_of[s] != HELD or address in free_near(m, m.KC_SLAB, [address]):
+        raise ValueError(f"desc names no struct slab of yours, {address:#x}; take one with m.caches['kmem_cache_slab'].alloc() first")
+    if m.buddy_of[s]:
+        raise ValueError(f"the struct slab at {address:#x} describes a block already; free that with free_pages_desc, or take another")
+    if gfp & GFP.HIGHMEM:
+        raise ValueError("a slab's objects need addresses, which HIGHMEM has not; allocate its pages without __GFP_HIGHMEM")
+    return s
 
 
 def double_free(address: int) -> KernelBug:

@@ -14,7 +14,8 @@ from .check_rules import RULES, Broken, Corruption
 from .check_slabs import SlabChecks
 from .kernel import Kernel
 from .memdesc import MemType
-from .structs import HELD, PCP, UNUSED, USERS
+from .structs import HELD, PCP, UNUSED
+from .words import USERS
 from .zone import marks_of, zone_view
 
 __all__ = ["RULES", "Broken", "Corruption", "check"]

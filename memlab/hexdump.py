@@ -12,10 +12,11 @@ from .kernel import Kernel
 from .layout import Struct
 from .memdesc import MemType
 from .number import whole
+from .words import USERS
 
 # structs that lie in the slabs of a cache of their own, by the cache's name
 _BY_CACHE: dict[str, type[Struct]] = {"kmem_cache_buddy": structs.buddy, "kmem_cache_slab": structs.slab} | {
-    s.struct: s for s, _ in structs.USERS.values()
+    s.struct: s for s, _ in USERS.values()
 }
 
 

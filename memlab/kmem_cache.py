@@ -13,13 +13,12 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from . import gfp as gfp_flags
-from . import structs
 from .addresses import B, V, address, word
 from .cache_table import (
     add_partial,
     bad_object,
-    cpu_heads,
     double_free,
+    free_near,
     free_objects,
     inuse,
     know_shapes,
@@ -29,7 +28,6 @@ from .cache_table import (
     slabs_of,
     slots,
     view_of,
-    walk_freelist,
 )
 from .gfp import GFP
 from .kernel import KERNEL, Kernel
@@ -38,7 +36,7 @@ from .ram import KernelBug, changes
 from .slub_debug import RED_ACTIVE, look
 from .slub_size import ALL_FLAGS, SLAB, calculate_sizes, get_order
 from .structs import HELD, NR_CACHES, kmem_cache
-from .words import BUDDY, CACHE_WORDS, SLAB_TYPE
+from .words import BUDDY, CACHE_WORDS, SLAB_TYPE, USERS
 
 _NO_OBJECT_FLAGS: Final = GFP.HIGHMEM | GFP.DMA | GFP.DMA32
 
@@ -118,6 +116,11 @@ class KmemCache:
     def free_bulk(self, addresses: Iterable[int]) -> None:
         """Free every object of a list.  KernelBug, with nothing freed, if one is no live object of this cache or is there twice."""
         objs = _addresses(addresses)
+        self._may_go(objs)
+        self.machine._kmem_cache_free_bulk(self._c, objs)
+
+    def _may_go(self, objs: list[int]) -> None:
+        """Raise KernelBug unless every address is of an object of this cache that is in use, and none is there twice."""
         m = self.machine
         for obj in objs:
             if not m._is_object(obj, self._c):
@@ -125,7 +128,6 @@ class KmemCache:
         if len(set(objs)) < len(objs):
             raise KernelBug("double free: an object is in the list more than once")
         _look_before_bulk(m, self._c, objs)
-        m._kmem_cache_free_bulk(self._c, objs)
 
     def grow(self, gfp: int = KERNEL) -> int | None:
         """Give the cache one more slab, last on its node's partial list; returns the address of its struct slab, or None.
@@ -205,30 +207,23 @@ class DescriptorCache(KmemCache):
     def free(self, address: int) -> None:
         """Free a descriptor that alloc returned; KernelBug for one that describes something."""
         address = whole(address, "the address of an object is a whole number")
-        self._let_go(address)
+        self._may_go([address])
         super().free(address)
-
-    def free_bulk(self, addresses: Iterable[int]) -> None:
-        """Free descriptors that alloc or alloc_bulk returned."""
-        objs = _addresses(addresses)
-        for obj in objs:
-            self._let_go(obj)
-        super().free_bulk(objs)
 
     def _hold(self, address: int) -> None:
         m = self.machine
         at, n = address - B, m.object_size_of[self._c]
         m.map[at : at + n] = HELD.to_bytes(8, "little") + bytes(n - 8)
 
-    def _let_go(self, address: int) -> None:
-        """Refuse a descriptor that is in use: only what a consumer took may be given back here."""
+    def _may_go(self, objs: list[int]) -> None:
+        """Refuse also a descriptor that is in use: only what a consumer took may be given back here."""
+        super()._may_go(objs)
         m = self.machine
-        if m._is_object(address, self._c):
-            d = word(address)
-            _look_before_bulk(m, self._c, [address])
-            if not m.flags_of[d] & HELD or _describes(m, self._c, d):
+        describes = m.page_of if self._c == m.KC_BUDDY else m.buddy_of  # not NULL while it describes a block
+        for obj in objs:
+            if not m.flags_of[word(obj)] & HELD or describes[word(obj)]:
                 raise KernelBug(
-                    f"the descriptor at {address:#x} of {self.name} was not allocated through this cache's alloc; it goes when its block goes"
+                    f"the descriptor at {obj:#x} of {self.name} was not allocated through this cache's alloc; it goes when its block goes"
                 )
 
 
@@ -390,19 +385,9 @@ def kmem_cache_grow(m: Kernel, c: int, gfp: int) -> int:
     return address(s)
 
 
-def _describes(m: Kernel, c: int, d: int) -> bool:
-    """Say whether a page's mem_desc names a descriptor, or its block is still allocated through it."""
-    if c == m.KC_BUDDY:
-        return m.flags_of[d] != HELD
-    pfn = (m.virt_of[d] - B) >> m.PS
-    return 0 <= pfn < m.highmem_pfn and m.desc_of[pfn] == address(d) | SLAB_TYPE
-
-
 def _look_before_bulk(m: Kernel, c: int, objs: list[int]) -> None:
     """Raise KernelBug if one of several objects is free already, or if a debug cache finds something else wrong with it."""
-    cache, slabs = view_of(m, c), {word(m.desc_of[(obj - B) >> m.PS]) for obj in objs}
-    heads = [m.freelist_of[s] for s in slabs] + cpu_heads(m, c)
-    free = {obj for head in heads for obj in walk_freelist(m, c, head)}
+    cache, free = view_of(m, c), free_near(m, c, objs)
     for obj in objs:
         if obj in free:
             raise double_free(obj)
@@ -446,7 +431,7 @@ def boot_kmalloc(m: Kernel) -> None:
 
 def boot_users(m: Kernel) -> None:
     """Create the cache of each user's descriptors."""
-    for struct, _ in structs.USERS.values():
+    for struct, _ in USERS.values():
         kmem_cache_create(m, struct.struct, struct.sizeof, align=16)
 
 
@@ -454,7 +439,7 @@ def find_builtin(m: Kernel) -> None:
     """Find the machine's own caches in the table: boot fills the slots in order, the two caches of descriptors, kmalloc's, the users'."""
     own = slots(m)[2:]
     m.kmalloc_caches = [(size, c) for (_, size), c in zip(_kmalloc_names(m), own, strict=False)]
-    m.user_caches = dict(zip(structs.USERS, own[len(m.kmalloc_caches) :], strict=False))
+    m.user_caches = dict(zip(USERS, own[len(m.kmalloc_caches) :], strict=False))
     m.builtin = frozenset({m.KC_BUDDY, m.KC_SLAB, *(c for _, c in m.kmalloc_caches), *m.user_caches.values()})
     m.views.clear()
     m.handles.clear()

@@ -16,6 +16,7 @@ from typing import Final
 from . import gfp as gfp_flags
 from . import memdesc, page_bugs, pcp
 from .addresses import B, V, address, pfn_of, word
+from .cache_table import held_slab
 from .config import Entry, Zone, Zonelist
 from .gfp import GFP, nested
 from .kernel import KERNEL, Kernel
@@ -24,7 +25,7 @@ from .memdesc import MemType
 from .number import whole
 from .ram import KernelBug, changes
 from .structs import HELD
-from .words import BUDDY, FREE, LIST
+from .words import BUDDY, FREE, LIST, SLAB_TYPE
 
 _NO_LIMIT: Final = -(1 << 62)
 
@@ -98,9 +99,16 @@ def alloc_pages_node_desc(m: Kernel, node: int | None, order: int, desc: int, gf
         raise ValueError(
             f"desc {desc:#x} must name a descriptor of yours, of a type from SLAB on; the page allocator makes the buddies itself"
         )
-    if kind is MemType.SLAB and not m._is_object(owner, m.KC_SLAB):
-        raise ValueError(f"desc {desc:#x} names no struct slab; take one with m.caches['kmem_cache_slab'].alloc() first")
-    b = m._alloc_pages(order, gfp, node, desc)
+    if kind is not MemType.SLAB:
+        b = m._alloc_pages(order, gfp, node, desc)
+    else:
+        s = held_slab(m, owner, gfp)
+        m.buddy_of[s] = owner  # promised: nobody else's block gets it while descriptors are allocated
+        b = 0
+        try:
+            b = m._alloc_pages(order, gfp, node, desc)
+        finally:
+            m.buddy_of[s] = address(b) if b else 0
     if not b:
         return m.null_or_overflow()
     m.flags_of[b] |= HELD
@@ -279,6 +287,9 @@ def free_pages_desc(m: Kernel, buddy_address: int) -> None:
     """Free the block of a buddy that alloc_pages_desc returned (struct buddy *).  KernelBug if it is none such."""
     b = page_bugs.held_buddy(m, buddy_address)
     m.flags_of[b] &= ~HELD
+    desc = m.desc_of[pfn_of(m.page_of[b])]
+    if desc & 15 == SLAB_TYPE:
+        m.buddy_of[word(desc)] = 0
     m._free_block(b)
 
 

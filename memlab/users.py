@@ -18,8 +18,7 @@ from .list_head import init_list_head, list_add_tail, list_first, list_for_each
 from .memdesc import MemType
 from .number import whole
 from .ram import KernelBug, changes
-from .structs import USERS
-from .words import LIST
+from .words import LIST, USERS
 
 
 @changes

@@ -21,7 +21,8 @@ from ..cache_table import cpu_heads, slab_order, slabs_of, walk_freelist
 from ..machine import Machine
 from ..memdesc import MemType
 from ..ram import Snapshot
-from ..structs import UNUSED, USERS
+from ..structs import UNUSED
+from ..words import USERS
 
 
 class Design(NamedTuple):
