@@ -39,6 +39,7 @@ from .structs import HELD, NR_CACHES, kmem_cache
 from .words import BUDDY, CACHE_WORDS, SLAB_TYPE, USERS
 
 _NO_OBJECT_FLAGS: Final = GFP.HIGHMEM | GFP.DMA | GFP.DMA32
+_MOST_BYTES: Final = (1 << 32) - 8  # of an object: its size is an unsigned int
 
 
 class KmemCache:
@@ -271,7 +272,7 @@ def kmem_cache_create(
     ``ctor``: called with each object's address when its slab is set up.  Returns the KmemCache, or None when the table of caches is full.
     ValueError or TypeError for a bad argument.  Source: mm/slab_common.c.
     """
-    largest = m.page_size << m.max_order
+    largest = min(m.page_size << m.max_order, _MOST_BYTES)
     if not isinstance(name, str) or not 1 <= len(name) <= 31 or not (name.isascii() and name.isprintable()):
         raise ValueError(f"the name of a cache is plain text of 1 to 31 bytes, not {name!r}")
     if name in caches(m):
