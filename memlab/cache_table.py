@@ -19,7 +19,22 @@ from .ram import KernelBug
 from .slub_size import MAX_OBJECTS, MAX_SLAB_ORDER, SLAB, Sizes, calculate_order, get_order, objects_per_slab
 from .slub_size import min_partial as default_min_partial
 from .structs import HELD, NODE_SHIFT, NR_CACHES, kmem_cache, slab
-from .words import CACHE_WORDS, CPU_ROW, CPU_WORDS, INUSE, LIST, NODE_WORDS, OBJECTS_SHIFT, ORDER_SHIFT, PARTIAL, SLAB_TYPE
+from .words import (
+    BUDDY,
+    CACHE_WORDS,
+    CPU_ROW,
+    CPU_WORDS,
+    FREE,
+    INUSE,
+    LIST,
+    NODE_WORDS,
+    OBJECTS_SHIFT,
+    ONE_BLOCK,
+    ORDER_SHIFT,
+    PARTIAL,
+    SLAB_TYPE,
+    SLAB_WORDS,
+)
 
 # -- the table
 
@@ -150,12 +165,29 @@ def partial_slabs(m: Kernel, c: int) -> list[int]:
 
 def slabs_of(m: Kernel, c: int) -> list[int]:
     """Return all slabs of a cache, found through the mem_map: a full slab is on no list."""
-    found: dict[int, None] = {}
-    cache = address(c)
-    for desc in m.desc_of[: m.nr_pages]:
-        if desc & 15 == SLAB_TYPE and (s := (desc - B) >> 3) not in found and m.cache_of[s] == cache:
-            found[s] = None
-    return list(found)
+    return slabs_by_cache(m).get(c, [])
+
+
+def slabs_by_cache(m: Kernel) -> dict[int, list[int]]:
+    """Return all slabs of all caches, each block of pages looked at once, by what its first page's mem_desc says."""
+    found: dict[int, list[int]] = {}
+    pfn, end = 0, len(m.w) - SLAB_WORDS
+    while pfn < m.nr_pages:
+        kind, d = m.desc_of[pfn] & 15, word(m.desc_of[pfn] & ~15)
+        order = 0
+        if not 0 <= d < end:
+            pfn += m.mem_map_pages if pfn == m.mem_map_pfn else 1
+            continue
+        if kind == SLAB_TYPE:
+            slabs, order = found.setdefault(word(m.cache_of[d]), []), slab_order(m, d)
+            if d not in slabs[-1:]:
+                slabs.append(d)
+        elif kind in (FREE, BUDDY):
+            order = m.order_of[d]
+        elif kind in ONE_BLOCK and 0 <= word(m.buddy_of[d]) < end:
+            order = m.order_of[word(m.buddy_of[d])]
+        pfn += 1 << order if order <= m.max_order and not pfn & (1 << order) - 1 else 1
+    return found
 
 
 def walk_freelist(m: Kernel, c: int, obj: int) -> list[int]:

@@ -25,7 +25,7 @@ from .cache_table import (
     live_objects,
     new_cache,
     node_of,
-    slabs_of,
+    slabs_by_cache,
     slots,
     view_of,
 )
@@ -345,9 +345,9 @@ def kfree(m: Kernel, address: int | None) -> None:
 def slabinfo(m: Kernel) -> list[dict[str, Any]]:
     """Return a row for each cache with the main columns of /proc/slabinfo: objects and slabs in use and in all, sizes in bytes."""
     rows: list[dict[str, Any]] = []
+    found = slabs_by_cache(m)
     for name, cache in caches(m).items():
-        s = cache.struct
-        slabs = slabs_of(m, cache._c)
+        s, slabs = cache.struct, found.get(cache._c, [])
         total = sum(inuse(m, slab) + free_objects(m, slab) for slab in slabs)
         rows.append(
             {

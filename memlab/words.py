@@ -71,6 +71,10 @@ USERS: Final[dict[str, tuple[type[memdesc], MemType]]] = {
 }
 
 
+# their pages are one block, whose buddy they name
+ONE_BLOCK: Final = frozenset(kind for _, kind in USERS.values() if kind is not MemType.VMALLOC)
+
+
 class Columns:
     """The columns of one machine's RAM.  ``see`` sets them all, and is the one place that does."""
 
