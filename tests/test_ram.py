@@ -348,11 +348,13 @@ def test_a_cache_created_after_a_restore_is_not_the_one_that_the_restore_took_aw
 
 def test_undo_is_off_unless_asked_for_and_then_nothing_is_wrapped():
     m = tiny()
-    assert [name for name in vars(m) if callable(getattr(type(m), name, None))] == []
+    assert {name: f for name, f in vars(m).items() if callable(getattr(type(m), name, None))} == m._in_line
     for call in (m.undo, m.redo):
         with pytest.raises(ValueError, match=r"undo is off on this machine; boot it with Machine\(..., undo=100\)"):
             call()
-    assert [name for name in vars(tiny(undo=1)) if callable(getattr(Machine, name, None))] != []
+    assert not any(hasattr(f, "__wrapped__") for f in m._in_line.values())
+    steps = tiny(undo=1)
+    assert {name for name, f in vars(steps).items() if hasattr(f, "__wrapped__")} > {"alloc_pages", "free_pages", "kmalloc", "write"}
 
 
 @pytest.mark.parametrize("bad", [-1, "3", None, 1.5])
