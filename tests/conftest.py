@@ -1,4 +1,4 @@
-"""What several test files share: hypothesis's profile, a maker of small notebooks, and strict nbval as a function."""
+"""What several test files share: hypothesis's profile, golden files, a maker of small notebooks, and strict nbval as a function."""
 
 import json
 import os
@@ -19,6 +19,21 @@ ROOT = Path(__file__).resolve().parent.parent
 # What the tests answer is not the progress of whoever runs them. Kernels and servers inherit it.
 HOME = tempfile.TemporaryDirectory(prefix="memlab-home-")
 os.environ["MEMLAB_HOME"] = HOME.name
+
+
+@pytest.fixture
+def golden():
+    """A function: demand that a text is that of tests/golden/NAME. MEMLAB_GOLDEN=write makes the file anew: read its diff."""
+
+    def compare(name, text):
+        path = ROOT / "tests" / "golden" / name
+        if os.environ.get("MEMLAB_GOLDEN") == "write":
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert path.exists(), f"there is no {path.relative_to(ROOT)}; MEMLAB_GOLDEN=write makes it"
+        assert text == path.read_text(encoding="utf-8")
+
+    return compare
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memlab import GFP, KernelBug, Machine
+from memlab.recording import Recording
 
 SHAPES = (
     {"memory": "8K", "page_size": 256, "max_order": 4},
@@ -126,8 +127,6 @@ def test_a_common_case_in_line_takes_fewer_calls(work):
 
 
 def test_a_machine_with_undo_runs_the_plain_text_and_a_watched_one_too():
-    from memlab.recording import Recording  # noqa: PLC0415 - only here
-
     assert all(hasattr(vars(Machine("1M", undo=1))[name], "__wrapped__") for name in IN_LINE)
     m, writes = Machine("1M"), []
     cache = m.caches["kmalloc-64"]

@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 
 from memlab import KernelBug, Machine
+from memlab.points import POINTS
 
 DESIGNS = ("as-written", "bounded")
 MAY_FAIL = [name for name, may_fail in Machine.TRACE_POINTS.items() if may_fail]
@@ -164,7 +165,7 @@ def test_nothing_is_installed_before_and_after_a_trace(m):
         assert set(vars(m)) > set(before)
         m.alloc_pages(0)
     assert vars(m) == before
-    assert "alloc_pages" not in vars(m)
+    assert {point.attribute for points in POINTS.values() for point in points} & set(vars(m)) == set(m._in_line)
 
 
 def test_nothing_is_installed_after_an_exception(m):
