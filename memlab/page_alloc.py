@@ -42,7 +42,7 @@ def alloc_pages(m: Kernel, order: int, gfp: int = KERNEL, node: int | None = Non
     Source: the email; mm/page_alloc.c.
     """
     order, gfp, node = page_bugs.check_request(m, order, gfp, node)
-    b = m._get_pages(order, gfp, _zonelist(m, gfp, node), 0)
+    b = m._get_pages(order, gfp, zonelist_of(m, gfp, node), 0)
     return pfn_of(m.page_of[b]) if b else m.null_or_overflow()
 
 
@@ -144,7 +144,7 @@ def split_page(m: Kernel, pfn: int) -> tuple[int, int] | None:
 
 def alloc_pages_for(m: Kernel, order: int, gfp: int, node: int | None, desc: int) -> int:
     """alloc_pages for descriptors: returns b, or 0.  ``desc`` 0 makes a block that only its buddy describes."""
-    return m._get_pages(order, gfp, _zonelist(m, gfp, node), desc)
+    return m._get_pages(order, gfp, zonelist_of(m, gfp, node), desc)
 
 
 def get_pages(m: Kernel, order: int, gfp: int, zonelist: Zonelist, desc: int) -> int:
@@ -221,7 +221,7 @@ def smallest(m: Kernel, gfp: int, node: int | None) -> tuple[Entry, int] | None:
 
     Returns its zone and order, or None.  Zones are asked in the zonelist's order, and give only down to their watermarks.
     """
-    return find(m, 0, gfp, _zonelist(m, gfp & ~GFP.HIGHMEM, node))
+    return find(m, 0, gfp, zonelist_of(m, gfp & ~GFP.HIGHMEM, node))
 
 
 def take(m: Kernel, e: Entry, k: int, order: int, hand: list[int], desc: int) -> int:
@@ -394,7 +394,7 @@ def add_free_block(m: Kernel, zone: Zone, pfn: int, order: int, b: int) -> None:
     m.fill(pfn, 1 << order, address(b) | FREE)
 
 
-def _zonelist(m: Kernel, gfp: int, node: int | None) -> Zonelist:
+def zonelist_of(m: Kernel, gfp: int, node: int | None) -> Zonelist:
     """Return the zones that a request may use, in order: by distance from the node, then from its highest zone down."""
     kind = 0 if gfp & GFP.DMA else 1 if gfp & GFP.DMA32 else 3 if gfp & GFP.HIGHMEM else 2
     return m.zonelists[bool(gfp & GFP.THISNODE), m.node if node is None else node, kind]
