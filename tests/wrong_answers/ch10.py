@@ -22,15 +22,15 @@ def words_fit__5(m):
 
 
 def wrong_line__1():
-    return 9
+    return 8
 
 
 def wrong_line__2():
-    return 17
+    return 16
 
 
 def wrong_line__3():
-    return 12
+    return 11
 
 
 def wrong_line__4():
