@@ -9,11 +9,12 @@ import re
 from itertools import pairwise
 
 import pytest
+from machines import cpu_of, node_of, slab_of, word
 
 from memlab import GFP, SLAB, Corruption, Machine, MemType
 from memlab.check import RULES, check
 from memlab.memdesc import tag
-from memlab.structs import HELD, buddy, folio, kmem_cache_cpu, kmem_cache_node, per_cpu_pages, vmalloc
+from memlab.structs import HELD, buddy, folio, kmem_cache_node, per_cpu_pages, vmalloc
 
 TINY = {"memory": "64K", "page_size": 256, "max_order": 4}
 SHAPES = {
@@ -31,10 +32,6 @@ SHAPES = {
 }
 
 
-def word(m, address):
-    return int.from_bytes(m.read(address, 8), "little")
-
-
 def poke(m, address, value):
     m.write(address, value.to_bytes(8, "little"))
 
@@ -50,20 +47,6 @@ def buddy_of(m, pfn):
     if kind in (MemType.FREE, MemType.BUDDY):
         return m.buddy(address)
     return m.buddy(m.slab(address).buddy)  # every descriptor in front of a block names its buddy at the same place
-
-
-def slab_of(m, obj):
-    return m.slab(m.mem_desc(m.virt_to_pfn(obj)).address)
-
-
-def node_of(cache, node=0):
-    return kmem_cache_node(cache.machine, cache.struct.node + node * kmem_cache_node.sizeof)
-
-
-def cpu_of(cache, cpu=0):
-    m = cache.machine
-    words = next(count for title, _, _, count in m.kernel_tables if title == "kmem_cache_cpu") // m.config.cpus
-    return kmem_cache_cpu(m, table(m, "kmem_cache_cpu") + cpu * words * kmem_cache_cpu.sizeof + 8 * cache.struct.cpu_slab)
 
 
 def free_pfns(m, order):
