@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from machines import DESIGNS
 
 # The same examples in every run, and none fails for being slow: the machines that run this differ too much.
 settings.register_profile("memlab", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -19,6 +20,12 @@ ROOT = Path(__file__).resolve().parent.parent
 # What the tests answer is not the progress of whoever runs them. Kernels and servers inherit it.
 HOME = tempfile.TemporaryDirectory(prefix="memlab-home-")
 os.environ["MEMLAB_HOME"] = HOME.name
+
+
+@pytest.fixture(params=DESIGNS)
+def design(request):
+    """The email to the letter, then memlab's remedies."""
+    return request.param
 
 
 @pytest.fixture

@@ -14,8 +14,6 @@ from memlab.study import CONSUMERS, EatBuddies, EatSlabs, KeepLowOrdersEmpty, fr
 from memlab.study.equivalence import differences, essence
 from memlab.study.operations import OPERATIONS, Work
 
-DESIGNS = ("as-written", "bounded")
-
 
 @pytest.fixture
 def m():
@@ -275,7 +273,6 @@ def test_a_handler_may_free_what_another_call_holds(m):
     assert pfns == []
 
 
-@pytest.mark.parametrize("design", DESIGNS)
 @pytest.mark.parametrize("seed", range(12))
 def test_any_work_at_any_point_leaves_a_machine_without_fault(design, seed):
     """Shrinking at that moment found descriptors moved, in the bounded design, under the feet of the call that was interrupted."""
@@ -476,7 +473,6 @@ def test_a_handler_cannot_put_ram_back_as_the_call_that_it_interrupted_goes_on(b
     m.check()
 
 
-@pytest.mark.parametrize("design", DESIGNS)
 @pytest.mark.parametrize(("order", "does", "words"), [(2, "free_pages", "is free already"), (1, "split_page", "is a block of order 0")])
 def test_a_block_that_a_handler_frees_or_splits_is_split_no_more_and_no_descriptor_is_lost(order, does, words, design):
     m = Machine("1M", design=design)
@@ -534,7 +530,6 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("design", DESIGNS)
 @pytest.mark.parametrize("call", CALLS)
 def test_a_handler_that_raises_anywhere_leaves_ram_as_it_was(call, design):
     m = Machine("1M", undo=3, design=design)
@@ -657,7 +652,6 @@ RECURSE = {
 }
 
 
-@pytest.mark.parametrize("design", DESIGNS)
 @pytest.mark.parametrize("traced", [False, True])
 @pytest.mark.parametrize("how", RECURSE)
 def test_a_handler_that_recurses_for_ever_ends_in_kernel_stack_overflow_with_the_chain(how, traced, design):

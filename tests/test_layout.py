@@ -4,13 +4,10 @@ import random
 import re
 
 import pytest
+from machines import tiny
 
-from memlab import SLAB, Machine, structs
+from memlab import SLAB, structs
 from memlab.layout import U8, U16, U32, U64, Chars, Flags, ListHead, ListHeads, Ptr, Struct, U64s
-
-
-def tiny(**more):
-    return Machine(**{"memory": "64K", "page_size": 256, "max_order": 4} | more)
 
 
 def offsets(struct):

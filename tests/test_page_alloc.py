@@ -7,17 +7,13 @@ by the counters *and* by comparing the words of the mem_map before and after.
 import random
 
 import pytest
+from machines import take_all_below
+from storm import slab_pages
 
 from memlab import GFP, KernelBug, Machine, MemType
 from memlab.memdesc import tag
 
-DESIGNS = ("as-written", "bounded")
 NORMAL = (0, "Normal")
-
-
-@pytest.fixture(params=DESIGNS)
-def design(request):
-    return request.param
 
 
 @pytest.fixture
@@ -43,15 +39,6 @@ def live_buddies(m):
 
 def spare_buddies(m):
     return next(row["num_objs"] - row["active_objs"] for row in m.slabinfo() if row["name"] == "kmem_cache_buddy")
-
-
-def slab_pages(m):
-    return sum(m.mem_desc(pfn).type is MemType.SLAB for pfn in range(m.nr_pages))
-
-
-def take_all_below(m, order):
-    """Take every free block below ``order`` at its exact order, so that nothing is split; returns the pfns."""
-    return [m.alloc_pages(k) for blocks in m.buddyinfo().values() for k in range(order) for _ in range(blocks[k])]
 
 
 def a_block(m, order):

@@ -10,6 +10,7 @@ import random
 import struct
 
 import pytest
+from machines import tiny
 
 from memlab import GFP, KernelBug, Machine, MemType
 from memlab.structs import folio, page
@@ -23,10 +24,6 @@ SHAPES = {
     "watermarks": {"memory": "2M", "watermarks": (4, 8, 12)},
     "linux watermarks": {"memory": "8M"},
 }
-
-
-def tiny(**more):
-    return Machine(**TINY | more)
 
 
 def work(m, seed=1, steps=60):

@@ -6,40 +6,18 @@ Every refusal is followed by a comparison of snapshots: RAM is as it was before 
 from contextlib import contextmanager
 
 import pytest
+from machines import cpu_of, node_of, row, slab_of, tiny, word
 
 from memlab import GFP, SLAB, Corruption, KernelBug, Machine, MemType
-from memlab.structs import kmem_cache_cpu, kmem_cache_node
+from memlab.structs import kmem_cache_node
 
 TINY = {"memory": "64K", "page_size": 256, "max_order": 4}
 PER_SLAB = 8  # objects of 32 bytes in a page of 256
 
 
-def tiny(**more):
-    return Machine(**TINY | more)
-
-
 def things(m=None, size=32, **options):
     """Return a cache of objects of 32 bytes, eight to a slab of one page, on a tiny machine."""
     return (m or tiny()).kmem_cache_create("thing", size, **options)
-
-
-def word(m, address):
-    return int.from_bytes(m.read(address, 8), "little")
-
-
-def slab_of(m, obj):
-    return m.slab(m.mem_desc(m.virt_to_pfn(obj)).address)
-
-
-def node_of(cache, node=0):
-    return kmem_cache_node(cache.machine, cache.struct.node + node * kmem_cache_node.sizeof)
-
-
-def cpu_of(cache, cpu=0):
-    """Return the view of what a CPU holds of a cache."""
-    m = cache.machine
-    first, count = next((start, count) for name, start, _, count in m.kernel_tables if name == "kmem_cache_cpu")
-    return kmem_cache_cpu(m, m.B + 8 * first + cpu * (count // m.config.cpus) * kmem_cache_cpu.sizeof + 8 * cache.struct.cpu_slab)
 
 
 def freelist(cache, first):
@@ -50,10 +28,6 @@ def freelist(cache, first):
         found.append(first)
         first = word(cache.machine, first + cache.struct.offset)
     return found
-
-
-def row(m, name):
-    return next(r for r in m.slabinfo() if r["name"] == name)
 
 
 @contextmanager

@@ -1,10 +1,10 @@
 """The users of descriptors: folio, anonmem, filemem, pgtable and vmalloc, each with a descriptor and a cache of its own, and what misuse of them gets."""
 
 import pytest
+from machines import DESIGNS, pages_of
 
 from memlab import GFP, KernelBug, Machine, MemType, structs
 
-DESIGNS = ("as-written", "bounded")
 # user -> (type of its pages, struct and cache)
 USERS = {
     "folio": (MemType.FOLIO, structs.folio),
@@ -32,10 +32,6 @@ def get(m, user, order=0, gfp=GFP.KERNEL):
 
 def put(m, user, address):
     (m.vfree if user == "vmalloc" else getattr(m, f"{user}_put"))(address)
-
-
-def pages_of(m, address):
-    return [pfn for pfn in range(m.nr_pages) if m.mem_desc(pfn).address == address]
 
 
 def objects(m, user):
@@ -156,7 +152,6 @@ def test_zero_pages_are_zero(m, user):
 
 
 @pytest.mark.parametrize("user", USERS)
-@pytest.mark.parametrize("design", DESIGNS)
 def test_highmem_pages_have_a_descriptor_in_lowmem(user, design):
     m = Machine("2M", highmem="1M", design=design)
     border = m.zone(0, "HighMem").start_pfn

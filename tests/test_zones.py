@@ -1,4 +1,4 @@
-"""Nodes, zones and watermarks: which page a request may have, in which order zones are asked, how far each may be emptied; and bad configurations.
+"""Nodes, zones and watermarks: which page a request may have, in which order zones are asked, how far each may be emptied.
 
 The "linux" watermarks are computed here a second time, from Linux's formulas, and compared.
 """
@@ -9,13 +9,6 @@ from math import isqrt
 import pytest
 
 from memlab import GFP, Machine, MemType
-
-DESIGNS = ("as-written", "bounded")
-
-
-@pytest.fixture(params=DESIGNS)
-def design(request):
-    return request.param
 
 
 def zone_of(m, pfn):
