@@ -301,7 +301,7 @@ def test_a_call_that_does_not_end_is_a_broken_rule_and_hangs_nothing():
 def test_what_breaks_only_when_all_is_freed_is_a_broken_rule_as_well():
     for machine, words in (
         (Endless, "RunsAway when all is freed after it"),
-        (ANIMALS["snail"].machine, "IndexError when all is freed after it"),
+        (ANIMALS["snail"].machine, "KeyError when all is freed after it"),
     ):
         broken = Search(machine=machine, operations=("alloc_pages", "shrink"), return_every=1).run(states=500).broken
         assert broken.kind == "bug"
