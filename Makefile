@@ -2,6 +2,7 @@
 #
 #   make lab            the workbook in JupyterLab                     (LAB_FLAGS= more flags for JupyterLab)
 #   make test           every test, browser included                   (what .ci/run runs)
+#   make quick          ruff, mypy, the core and the engines: two minutes, no notebook and no browser
 #   make lint           ruff and mypy
 #   make notebooks      run the notebooks again and store their outputs in place
 #   make findings       compute the figures of FINDINGS.md again       (FINDINGS= names of sections: only those)
