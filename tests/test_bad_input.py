@@ -71,11 +71,12 @@ MISUSE = {
         CALL.free_bulk([BAD]) for CALL in cache, debug for BAD in None, "obj", 1.5
         cache.free(BAD) for BAD in freed_obj, debug_objs[2], obj + 8, obj + 1, rest_of_slab
         cache.free_bulk([obj, BAD]) for BAD in other_obj, obj, None, freed_obj, obj2 + 8
+        cache.free_bulk([obj, BAD, obj2]) for BAD in freed_obj, obj2 + 8
         debug.free(BAD) for BAD in debug_objs[1], debug_objs[0], obj, debug_objs[2] + 8
         debug.free_bulk([BAD]) for BAD in debug_objs[1], obj, debug_objs[2] + 8
         other.free(BAD) for BAD in obj, freed_obj
         cache.destroy()
-        CALL.destroy() for CALL in m.caches["kmem_cache_buddy"], m.caches["folio"]
+        m.caches[BAD].destroy() for BAD in "kmem_cache_buddy", "kmem_cache_slab", "kmalloc-64", "folio"
         gone.alloc()
         gone.alloc_bulk(3)
         gone.free(obj)
@@ -84,15 +85,16 @@ MISUSE = {
         m.caches["kmem_cache_buddy"].CALL for CALL in free(m.mem_desc(page).address), free_bulk([m.mem_desc(page).address])
         m.caches["kmem_cache_slab"].CALL for CALL in free(m.mem_desc(slab_page).address), free_bulk([m.mem_desc(slab_page).address])
         cache.alloc_bulk(BAD) for BAD in -1, "2"
-        cache.alloc(BAD) for BAD in GFP.KERNEL | GFP.HIGHMEM, 1 << 25, "x"
+        cache.alloc(BAD) for BAD in GFP.KERNEL | GFP.HIGHMEM, GFP.KERNEL | GFP.DMA, 1 << 25, 1 << 40, "x"
+        cache.alloc_bulk(2, BAD) for BAD in GFP.KERNEL | GFP.HIGHMEM, GFP.KERNEL | GFP.DMA, 1 << 40, "x"
     """,
     "a new cache": """
-        m.kmem_cache_create(BAD, 40) for BAD in "cache", "", "x" * 32, 7
-        m.kmem_cache_create("new", BAD) for BAD in 7, (1024 << 8) + 1, "40"
+        m.kmem_cache_create(BAD, 40) for BAD in "cache", "folio", "", "x" * 32, "ü" * 16, 7, None
+        m.kmem_cache_create("new", BAD) for BAD in 7, 0, -32, (1024 << 8) + 1, "40"
         m.kmem_cache_create("new", 1024 << 8, flags=SLAB.DEBUG)
-        m.kmem_cache_create("new", 40, align=BAD) for BAD in 24, -8
-        m.kmem_cache_create("new", 40, flags=1)
-        m.kmem_cache_create("new", 40, ctor=3)
+        m.kmem_cache_create("new", 40, align=BAD) for BAD in 24, -8, 2048
+        m.kmem_cache_create("new", 40, flags=BAD) for BAD in 1, None
+        m.kmem_cache_create("new", 40, ctor=BAD) for BAD in 3, "memset"
     """,
     "kmalloc and kfree": """
         m.kfree(BAD) for BAD in kfreed, kfreed_pages, obj, descriptor, m.mem_desc(page).address, folio, kmalloced + 4, address, 0, -8, "0x10"
@@ -134,8 +136,10 @@ MISUSE = {
         check(BAD) for BAD in GFP.DMA | GFP.DMA32, GFP.DMA | GFP.HIGHMEM, GFP.DMA32 | GFP.HIGHMEM, GFP.DMA | GFP.DMA32 | GFP.HIGHMEM
     """,
     "faults": """
-        m.fail(BAD) for BAD in "malloc", "kfree", "", None
-        m.fail("alloc_pages", BAD) for BAD in 0, -1, "1", 1.5, True
+        m.fail(BAD) for BAD in "malloc", "", "Alloc_pages", "_alloc_pages", "alloc_slab", None, 3
+        m.fail(BAD) for BAD in "free_pages", "free_page", "kmem_cache_free", "kmem_cache_free_bulk", "kfree", "vfree"
+        m.fail(BAD) for BAD in "folio_put", "anonmem_put", "filemem_put", "pgtable_put"
+        m.fail("alloc_pages", BAD) for BAD in 0, -1, "1", 1.5, True, None
         m.fail("alloc_pages", 1, BAD) for BAD in 0, -2, "2", 1.5, True
     """,
     "interrupts": """
@@ -284,3 +288,8 @@ def test_out_of_memory_is_none_everywhere(world):
     assert m.alloc_pages_bulk(3) == []
     assert m.snapshot().key()[1] == before.key()[1]  # the mem_map: every page is what it was
     m.check()
+
+
+def test_each_trace_point_that_frees_is_among_those_that_cannot_be_made_to_fail():
+    asked = {expression for expression, _ in expressions(MISUSE["faults"])}
+    assert asked >= {f"m.fail({point!r})" for point, may_fail in Machine.TRACE_POINTS.items() if not may_fail}
