@@ -9,7 +9,6 @@ from memlab import KernelBug, Machine
 from memlab.points import POINTS
 
 MAY_FAIL = [name for name, may_fail in Machine.TRACE_POINTS.items() if may_fail]
-FREES = [name for name, may_fail in Machine.TRACE_POINTS.items() if not may_fail]
 
 
 @pytest.fixture(params=DESIGNS)
