@@ -128,5 +128,11 @@ def test_the_map_of_the_core_names_each_file_after_those_that_it_imports():
     assert {name: others for name, others in early.items() if others} == {}
 
 
+def test_the_page_allocator_and_slub_call_each_other_through_the_machine_only():
+    imports = neighbours()
+    assert "memlab.page_alloc" not in imports["memlab.slub"]
+    assert "memlab.slub" not in imports["memlab.page_alloc"]
+
+
 def test_the_public_face_changes_only_on_purpose(golden):
     golden("public_face.txt", public_face())
