@@ -44,15 +44,15 @@ MISUSE = {
         m.vmalloc(BAD) for BAD in 0, -1, 1 << 40, "4096", 4096.0, None
     """,
     "users of descriptors": """
-        CALL(BAD) for CALL in m.folio_put, m.vfree for BAD in 0, 16, -16, 1 << 64, address, address + 64, obj, m.pfn_to_page(3), cache.address
-        m.folio_put(BAD) for BAD in folio + 8, folio + 16, folio + 64
-        m.vfree(BAD) for BAD in vm + 8, vm + 16, vm + 64
-        CALL(BAD) for CALL in m.anonmem_put, m.filemem_put, m.pgtable_put for BAD in 0, address, obj, folio + 16, descriptor
-        m.folio_put(BAD) for BAD in put_folio, anonmem, filemem, ptdesc, vm, None, "folio", 1.0, b"x"
-        m.anonmem_put(BAD) for BAD in put_anonmem, folio, filemem, ptdesc, vm, None, "folio", 1.0, b"x"
-        m.filemem_put(BAD) for BAD in put_filemem, folio, anonmem, ptdesc, vm, None, "folio", 1.0, b"x"
-        m.pgtable_put(BAD) for BAD in put_ptdesc, folio, anonmem, filemem, vm, None, "folio", 1.0, b"x"
-        m.vfree(BAD) for BAD in put_vm, folio, anonmem, filemem, ptdesc, None, "folio", 1.0, b"x"
+        CALL(BAD) for CALL in m.folio_put, m.anonmem_put, m.filemem_put, m.pgtable_put, m.vfree for BAD in 0, 16, -16, 1 << 64, address, obj
+        CALL(BAD) for CALL in m.folio_put, m.anonmem_put, m.filemem_put, m.pgtable_put, m.vfree for BAD in address + 64, m.pfn_to_page(3)
+        CALL(BAD) for CALL in m.folio_put, m.anonmem_put, m.filemem_put, m.pgtable_put, m.vfree for BAD in descriptor, cache.address
+        CALL(BAD) for CALL in m.folio_put, m.anonmem_put, m.filemem_put, m.pgtable_put, m.vfree for BAD in None, "folio", 1.0, b"x"
+        m.folio_put(BAD) for BAD in put_folio, anonmem, filemem, ptdesc, vm, folio + 8, folio + 16, folio + 64
+        m.anonmem_put(BAD) for BAD in put_anonmem, folio, filemem, ptdesc, vm, anonmem + 8, anonmem + 16, anonmem + 64
+        m.filemem_put(BAD) for BAD in put_filemem, folio, anonmem, ptdesc, vm, filemem + 8, filemem + 16, filemem + 64
+        m.pgtable_put(BAD) for BAD in put_ptdesc, folio, anonmem, filemem, vm, ptdesc + 8, ptdesc + 16, ptdesc + 64
+        m.vfree(BAD) for BAD in put_vm, folio, anonmem, filemem, ptdesc, vm + 8, vm + 16, vm + 64
     """,
     "pages for a descriptor": """
         m.free_pages_desc(BAD) for BAD in BASE, BASE + 16, desc + 16, desc + 1, m.mem_desc(block).address, m.mem_desc(free_page).address
@@ -107,7 +107,7 @@ MISUSE = {
         CALL(BAD) for CALL in m.mem_desc, m.page, m.page_address, m.pfn_to_page for BAD in m.nr_pages, -1, 1 << 70, "1", None, 1.0
         CALL(BAD) for CALL in m.buddy, m.slab for BAD in BASE + 8, BASE + 1, "0xffff888000001000", None, 0, BASE - 16, 1 << 90
         CALL(BAD) for CALL in m.virt_to_pfn, m.page_to_pfn for BAD in 7, BASE - 1, BASE + m.nr_pages * m.page_size, m.V - 8, "7", None, 1.0
-        m.virt_to_pfn(BAD) for BAD in BASE + highmem * m.page_size, m.V
+        m.virt_to_pfn(BAD) for BAD in BASE + highmem * m.page_size, m.V, 0
         m.page_to_pfn(BAD) for BAD in BASE, m.V + 4, m.V + 8 * m.nr_pages
         m.read(BAD, 8) for BAD in 0, -8, BASE - 1, m.V - 8, BASE + highmem * m.page_size, "0", None, 1.0
         m.read(BASE, BAD) for BAD in 1 << 40, -1, "1", None, 1.0
