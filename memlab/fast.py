@@ -1,9 +1,9 @@
 """The common cases of page_alloc.py and slub.py written out in line, for speed: same RAM, same results, fewer calls.
 
-Used by machine.py: a Machine and its caches have these functions in the place of the plain ones of the same name, as long as nobody watches what
-is written (recording.py) or takes steps back (undo.py).  A class derived from Machine, which may replace any step, runs the plain text.  Whatever
-is not common, bad input first of all, is left to the plain function before anything is written; so is what somebody who listens (probes.py) would
-not see.  tests/test_fast.py holds both to each other.  Imports page_alloc, kmem_cache and below.
+Used by machine.py: a Machine and its caches have these functions in the place of the plain ones of the same name, as long as nobody is to see
+every call (probes.py) or every write (recording.py), or takes steps back (undo.py).  A class derived from Machine, which may replace any step,
+runs the plain text.  Whatever is not common, bad input first of all, is left to the plain function before anything is written; so is all that
+a function kept from before is asked meanwhile.  tests/test_fast.py holds both to each other.  Imports page_alloc, kmem_cache and below.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ def in_line(m: Kernel) -> tuple[dict[str, Callable[..., Any]], Callable[[KmemCac
         except (IndexError, TypeError):
             return page_alloc.alloc_pages(m, order, gfp, node)
         left = w[free] - n
-        if left < low or type(order) is not int or gfp is not KERNEL or node is not None or order < 0:  # a list is indexed from its end too
+        if left < low or type(order) is not int or gfp is not KERNEL or node is not None or order < 0 or not m._runs_in_line:
             return page_alloc.alloc_pages(m, order, gfp, node)
         first = w[head]
         if first == head_address:
-            return page_alloc.alloc_pages(m, order) if m._listened else split(order)
+            return split(order)
         entry = (first - B) >> 3
         w[head] = after = w[entry]
         prev_of[(after - B) >> 3] = head_address
@@ -119,7 +119,7 @@ def in_line(m: Kernel) -> tuple[dict[str, Callable[..., Any]], Callable[[KmemCac
             head, head_address, n, free = lists_of[flags_of[b]][order]
         except (TypeError, IndexError, KeyError):
             return page_alloc.free_pages(m, pfn)
-        if desc & 15 != BUDDY or type(pfn) is not int or pfn < 0 or (n != 1 and page_of[b] != V + 8 * pfn):
+        if desc & 15 != BUDDY or type(pfn) is not int or pfn < 0 or not m._runs_in_line or (n != 1 and page_of[b] != V + 8 * pfn):
             return page_alloc.free_pages(m, pfn)
         near = pfn ^ n
         if near < nr_pages and (near_desc := desc_of[near]) & 15 == FREE and order_of[(near_desc - B) >> 3] == order < last:
@@ -207,7 +207,7 @@ def in_line(m: Kernel) -> tuple[dict[str, Callable[..., Any]], Callable[[KmemCac
         percpu, link, starts, address_of_cache, nodes = shape_of[c]
 
         def alloc(gfp: int = KERNEL) -> int | None:
-            if gfp is not KERNEL or m._listened:
+            if gfp is not KERNEL or not m._runs_in_line:
                 return KmemCache.alloc(cache, gfp)
             obj = w[p := m.percpu + percpu]
             if not obj:
@@ -224,7 +224,7 @@ def in_line(m: Kernel) -> tuple[dict[str, Callable[..., Any]], Callable[[KmemCac
                 return KmemCache.free(cache, address)
             prior = freelist_of[s]
             # only a struct slab has a cache's address in this word, so this asks for the page's type as well
-            if cache_of[s] != address_of_cache or at < 0 or at & page_mask not in starts or prior == address or m._listened:
+            if cache_of[s] != address_of_cache or at < 0 or at & page_mask not in starts or prior == address or not m._runs_in_line:
                 return KmemCache.free(cache, address)
             if counts < ORDER_0 and counts & INUSE > 2:
                 w[(address - link) >> 3] = prior

@@ -51,6 +51,7 @@ class Kernel(Columns, Ram, ABC):
         self._in_line: dict[str, Callable[..., Any]] = {}
         self._in_line_of: Callable[[Any], dict[str, Callable[..., Any]]] = lambda _cache: {}
         self._runs_in_line = False
+        self._listened = False  # somebody is to see every call (probes.py, or a search)
         self.views: dict[int, Any] = {}  # each live cache's KmemCache
         self.handles: WeakValueDictionary[tuple[int, str], Any] = WeakValueDictionary()  # all that somebody has, by serial number and name
         self.max_order, self.pcp, self.bounded = c.max_order, c.pcp, c.design == "bounded"
@@ -123,7 +124,6 @@ class Kernel(Columns, Ram, ABC):
         self._nesting = 0  # new_slab within new_slab
         self._overflow = False  # it outgrew the stack
         self._freeing = False  # a free is at work, which must not allocate
-        self._listened = False  # somebody is to see every call (probes.py, or a search)
         self._interrupted = 0  # handlers of interrupts at work: what they interrupted is in the midst of a call
 
         # undo: copies of RAM from before each step, and from before each that was taken back (undo.py)
@@ -136,10 +136,11 @@ class Kernel(Columns, Ram, ABC):
         """Lay RAM's words and all columns over ``w``."""
         Columns.see(self, w)
         self.desc_of = w[self.MM : self.MM + self.mem_map_words]  # desc_of[pfn] is a page's mem_desc
-        self.write_in_line(isinstance(w, memoryview))
+        self.write_in_line()
 
-    def write_in_line(self, on: bool) -> None:
-        """Have the common cases in line, where the machine has that at all, or the plain text, which writes through the columns as they are now."""
+    def write_in_line(self) -> None:
+        """Have the common cases in line, where the machine has that at all; the plain text while somebody is to see every call or every write."""
+        on = isinstance(self.w, memoryview) and not self._listened
         for name, function in self._in_line.items():
             if on:
                 vars(self).setdefault(name, function)

@@ -355,7 +355,7 @@ class Machine(Kernel):
         remember(self, steps)
         if not steps and type(self) is Machine:
             self._in_line, self._in_line_of = fast.in_line(self)
-            self.write_in_line(True)
+            self.write_in_line()
 
     def _aligned(self, address: int) -> int:
         must = "a descriptor's address is a multiple of 16"

@@ -165,6 +165,7 @@ class Probes:
         """Add a listener; the first one installs the wrappers."""
         if not (self.traces or self.faults or self.interrupts):
             self.machine._listened = True
+            self.machine.write_in_line()
             for name, points in POINTS.items():
                 for point in points:
                     self._install(point.attribute, partial(self._probed, name, point))
@@ -184,6 +185,7 @@ class Probes:
                 else:
                     setattr(self.machine, attribute, before)
             self.machine._listened = False
+            self.machine.write_in_line()
 
     def _install(self, attribute: str, wrap: Callable[[Callable[..., object]], Callable[..., object]]) -> None:
         """Wrap a function of the machine; beneath undo, so that a call and what interrupted it are one step."""

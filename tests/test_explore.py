@@ -17,7 +17,7 @@ from memlab.study.consumers import free_descriptors
 from memlab.study.explore import DEFAULT, EVERYTHING, HANDLERS, Broken, History, Search, Setup, Step, Survey
 from memlab.study.explore import __main__ as command
 from memlab.study.explore.choices import on_hand, survey_for
-from memlab.study.explore.search import Expander, Plan, _digest, _packed
+from memlab.study.explore.expand import Expander, Plan, _digest, _packed
 from memlab.study.explore.steps import RunsAway, do
 from memlab.study.zoo import ANIMALS
 

@@ -170,6 +170,4 @@ def test_a_function_that_somebody_put_on_a_machine_stays_there():
     m.free_pages = own = lambda _pfn: None
     with m.trace():
         m.alloc_pages(0)
-    m.write_in_line(False)
-    m.write_in_line(True)
     assert vars(m)["free_pages"] is own

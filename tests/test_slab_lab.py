@@ -21,6 +21,7 @@ from memlab.figures.slab_state import (
     unborn_slabs,
 )
 from memlab.labs import SLAB_LAB, LabView, Look, Refused, Session, open_lab, slab_lab, slab_machine
+from memlab.labs.state import state_code
 from memlab.recording import Recording
 from memlab.slub_size import calculate_order, calculate_sizes, objects_per_slab
 

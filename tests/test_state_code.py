@@ -11,6 +11,7 @@ from fake_browser import Browser
 from memlab import Machine
 from memlab.labs import BUDDY_LAB, LABS, Action, Done, IntParam, Lab, LabView, Refused, Session, buddy_lab, open_lab
 from memlab.labs import state as state_module
+from memlab.labs.state import state_code
 
 ALLOCATE, SPLIT, FREE = (BUDDY_LAB.action(name) for name in ("allocate", "split", "free"))
 

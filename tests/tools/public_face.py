@@ -17,12 +17,13 @@ ATTRIBUTES = {
         *("config", "max_order", "page_size", "nr_pages", "mem_map_pfn", "mem_map_pages", "highmem_pfn"),
         *("zones", "zone_of", "cpu", "node", "frame_limit", "w", "map", "touched", "B", "V"),
     ),
+    "KmemCache": ("machine",),
     "Trace": ("calls", "interrupts", "max_depth", "recording"),
 }
 # What has no underscore and is for the files of the core alone.
 FOR_THE_CORE = {
-    "Machine": {"builtin", "count", "fill", "follow", "nothing", "rebind", "run_on", "see", "write_in_line"},
-    "KmemCache": {"rebind"},
+    "Machine": {"builtin", "count", "fill", "follow", "null_or_overflow", "rebind", "run_on", "see", "write_in_line"},
+    "KmemCache": {"rebind", "write_in_line"},
     "Trace": {"enter", "leave", "interrupted", "resumed"},
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from ...cache_table import inuse, slabs_of
 from ...linux import SlabCache, read_slabinfo
 from ...machine import Machine
 from ...memdesc import MemType
@@ -39,6 +40,11 @@ def full_of_pages(design: str) -> Machine:
     while m.alloc_pages(0) is not None:
         pass
     return m
+
+
+def empty_slabs(m: Machine) -> int:
+    """Return how many slabs of struct buddys have no object in use."""
+    return sum(not inuse(m, s) for s in slabs_of(m, m.KC_BUDDY))
 
 
 def slab_runs(m: Machine) -> int:

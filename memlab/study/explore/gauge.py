@@ -31,6 +31,7 @@ class Gauge:
         self._busy = -1
         self._inside = self._watched = False
         m._listened = True
+        m.write_in_line()
         for points in POINTS.values():
             for point in points:
                 setattr(m, point.attribute, self._wrap(getattr(m, point.attribute), point.may_fail))
