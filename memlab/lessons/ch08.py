@@ -6,11 +6,12 @@ from collections.abc import Callable
 from random import Random
 
 from ..check_rules import Corruption
-from ..gfp import GFP, NESTED_STRIP
+from ..config import ZoneType
+from ..gfp import GFP, nested
 from ..labs import zoned_machine
 from ..machine import Machine
+from ..page_alloc import _zonelist, watermark_ok
 from ..study.request import walk_zonelist, zone_words
-from ..zone import ZoneType
 from .model import Chapter, Drill, Exercise, Prediction, Question, Verdict
 
 ANYWHERE = GFP.KERNEL | GFP.HIGHMEM
@@ -265,7 +266,7 @@ def _check_descriptor(answer: Callable[[int], int]) -> Verdict:
     singles = [GFP.KERNEL | bit for bit in (GFP.HIGHMEM, GFP.DMA, GFP.DMA32, GFP.MOVABLE, GFP.ZERO, GFP.COMP, GFP.THISNODE)]
     several = [sum(bit for bit in _FLAGS.values() if rng.random() < 0.4) for _ in range(20)]
     for gfp in (*singles, GFP.KERNEL, GFP.ATOMIC, GFP.NOWAIT, *several):
-        got, want = answer(gfp), gfp & ~NESTED_STRIP
+        got, want = answer(gfp), nested(gfp)
         if not isinstance(got, int):
             return Verdict(False, f"for_descriptor({gfp:#x}) returns flags, a whole number, not {got!r}.")
         for name, bit in _FLAGS.items():
@@ -322,9 +323,9 @@ def _check_watermark(answer: Callable[[int, int, int, int, int], bool]) -> Verdi
     m = Machine("1M", watermarks=(8, 10, 12))
     for case in (*_CASES, *(_random_case(rng) for _ in range(200))):
         free, order, least, reserve, gfp = case
-        entry = m._request_zonelist(gfp, None)[0]  # the machine's own rule, asked with the numbers of the case
+        entry = _zonelist(m, gfp, None)[0]  # the machine's own rule, asked with the numbers of the case
         m.zone_view(entry.zone).free_pages = free
-        want = m._watermark_ok(entry._replace(min=least, reserve=reserve), 1 << order, gfp)
+        want = watermark_ok(m, entry._replace(min=least, reserve=reserve), 1 << order, gfp)
         got = answer(*case)
         if got is not want and got != want:
             left, (mark, how) = free - (1 << order), lowered(least, gfp)

@@ -275,9 +275,9 @@ EXERCISES = (
             "A freed block must be on a free list when the method ends. Which line puts it there, and is it reached?",
         ),
         wrong=(
-            (_SQUIRREL.format(9), "does what it should"),
-            (_SQUIRREL.format(17), "should it not run"),
-            (_SQUIRREL.format(12), "nothing to merge with"),
+            (_SQUIRREL.format(8), "does what it should"),
+            (_SQUIRREL.format(16), "should it not run"),
+            (_SQUIRREL.format(11), "nothing to merge with"),
             (_SQUIRREL.format(2), "does nothing"),
             (_SQUIRREL.format(40), "there is no line 40"),
         ),
@@ -331,7 +331,7 @@ EXERCISES = (
         stub="def break_it(m):\n    raise NotImplementedError",
         check=check_break,
         hints=(
-            "The textbook's line is `if not near or w[near + ORDER] != order`. What does the pelican not ask about the free block it finds?",
+            "The textbook's line is `if not near or self.order_of[near] != order`. What does the pelican not ask about the free block it finds?",
             "Its buddy must BEGIN with a free block that is smaller than itself, while the rest of that buddy is in use.",
             "alloc_pages(2) gives four pages. Split them, and split one half once more: blocks of 2, 1 and 1. Free the one that the large one's buddy begins with.",
         ),

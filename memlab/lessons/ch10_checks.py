@@ -17,11 +17,11 @@ from ..check_rules import Corruption
 from ..figures.picture import count
 from ..machine import Machine
 from ..memdesc import MemType
+from ..points import POINTS
 from ..ram import KernelBug, Snapshot
 from ..study.explore import OPERATIONS, History, Setup, Survey
 from ..study.explore.steps import RunsAway, bounded_call, do
 from ..study.zoo import ANIMALS
-from ..trace import POINTS
 from .ch10_searches import broken_rules, hunted, next_steps
 from .model import Verdict
 
