@@ -11,14 +11,30 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .addresses import B, address, word
+from .gfp import GFP
 from .kernel import Kernel, Shape
 from .list_head import chain_add, init_list_head, list_add_tail, list_del, list_for_each
 from .memdesc import MemType
 from .ram import KernelBug
 from .slub_size import MAX_OBJECTS, MAX_SLAB_ORDER, SLAB, Sizes, calculate_order, get_order, objects_per_slab
 from .slub_size import min_partial as default_min_partial
-from .structs import NODE_SHIFT, NR_CACHES, kmem_cache, slab
-from .words import CACHE_WORDS, CPU_ROW, CPU_WORDS, INUSE, LIST, NODE_WORDS, OBJECTS_SHIFT, ORDER_SHIFT, PARTIAL, SLAB_TYPE
+from .structs import HELD, NODE_SHIFT, NR_CACHES, kmem_cache, slab
+from .words import (
+    BUDDY,
+    CACHE_WORDS,
+    CPU_ROW,
+    CPU_WORDS,
+    FREE,
+    INUSE,
+    LIST,
+    NODE_WORDS,
+    OBJECTS_SHIFT,
+    ONE_BLOCK,
+    ORDER_SHIFT,
+    PARTIAL,
+    SLAB_TYPE,
+    SLAB_WORDS,
+)
 
 # -- the table
 
@@ -149,12 +165,29 @@ def partial_slabs(m: Kernel, c: int) -> list[int]:
 
 def slabs_of(m: Kernel, c: int) -> list[int]:
     """Return all slabs of a cache, found through the mem_map: a full slab is on no list."""
-    found: dict[int, None] = {}
-    cache = address(c)
-    for desc in m.desc_of[: m.nr_pages]:
-        if desc & 15 == SLAB_TYPE and (s := (desc - B) >> 3) not in found and m.cache_of[s] == cache:
-            found[s] = None
-    return list(found)
+    return slabs_by_cache(m).get(c, [])
+
+
+def slabs_by_cache(m: Kernel) -> dict[int, list[int]]:
+    """Return all slabs of all caches, each block of pages looked at once, by what its first page's mem_desc says."""
+    found: dict[int, list[int]] = {}
+    pfn, end = 0, len(m.w) - SLAB_WORDS
+    while pfn < m.nr_pages:
+        kind, d = m.desc_of[pfn] & 15, word(m.desc_of[pfn] & ~15)
+        order = 0
+        if not 0 <= d < end:
+            pfn += m.mem_map_pages if pfn == m.mem_map_pfn else 1
+            continue
+        if kind == SLAB_TYPE:
+            slabs, order = found.setdefault(word(m.cache_of[d]), []), slab_order(m, d)
+            if d not in slabs[-1:]:
+                slabs.append(d)
+        elif kind in (FREE, BUDDY):
+            order = m.order_of[d]
+        elif kind in ONE_BLOCK and 0 <= word(m.buddy_of[d]) < end:
+            order = m.order_of[word(m.buddy_of[d])]
+        pfn += 1 << order if order <= m.max_order and not pfn & (1 << order) - 1 else 1
+    return found
 
 
 def walk_freelist(m: Kernel, c: int, obj: int) -> list[int]:
@@ -167,6 +200,12 @@ def walk_freelist(m: Kernel, c: int, obj: int) -> list[int]:
             raise KernelBug(f"the freelist that holds {obj:#x} runs in a circle: an object was freed twice; check() tells more")
         obj = w[(obj - B + offset) >> 3]
     return found
+
+
+def free_near(m: Kernel, c: int, objs: list[int]) -> set[int]:
+    """Return the free objects of the slabs that some objects of a cache lie in, and those on the CPUs' freelists."""
+    heads = [m.freelist_of[s] for s in {word(m.desc_of[(obj - B) >> m.PS]) for obj in objs}]
+    return {obj for head in heads + cpu_heads(m, c) for obj in walk_freelist(m, c, head)}
 
 
 def live_objects(m: Kernel, c: int, slabs: list[int] | None = None) -> int:
@@ -204,15 +243,25 @@ def is_object(m: Kernel, address: int, c: int) -> bool:
     return m.cache_of[s] == B + 8 * c and rest == 0 and 0 <= index < m.counts_of[s] >> OBJECTS_SHIFT & 0xFFFF
 
 
+def held_slab(m: Kernel, address: int, gfp: int) -> int:
+    """Return the struct slab that a consumer took, at ``address``, for pages that ``gfp`` asks for; ValueError if it has pages, or cannot have these."""
+    s = word(address)
+    if not m._is_object(address, m.KC_SLAB) or m.flags_of[s] != HELD or address in free_near(m, m.KC_SLAB, [address]):
+        raise ValueError(f"desc names no struct slab of yours, {address:#x}; take one with m.caches['kmem_cache_slab'].alloc() first")
+    if m.buddy_of[s]:
+        raise ValueError(f"the struct slab at {address:#x} describes a block already; free that with free_pages_desc, or take another")
+    if gfp & GFP.HIGHMEM:
+        raise ValueError("a slab's objects need addresses, which HIGHMEM has not; allocate its pages without __GFP_HIGHMEM")
+    return s
+
+
 def double_free(address: int) -> KernelBug:
     """Say that an object is free already."""
     return KernelBug(f"double free: the object at {address:#x} is free already")
 
 
-def bad_object(m: Kernel, c: int, address: int) -> Exception:
+def bad_object(m: Kernel, c: int, address: int) -> KernelBug:
     """Say why ``address`` cannot be freed into the cache."""
-    if not isinstance(address, int):
-        return TypeError(f"the address of an object is a whole number, not {address!r}")
     if not m.serial_of[c]:
         return KernelBug("this cache was destroyed, and with it went its objects")
     name = view_of(m, c).name

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+from .number import whole
 from .structs import buddy
 
 DESIGNS: Final = ("as-written", "bounded")
@@ -108,9 +109,7 @@ def size_in_bytes(value: int | str, what: str) -> int:
         if not found:
             raise ValueError(f'{what} is a number of bytes or text such as "64M", "8K" or "1G", not {value!r}')
         return int(found[1]) * _UNITS[found[2].upper()]
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f'{what} is a number of bytes or text such as "64M", not {value!r}')
-    return value
+    return whole(value, f'{what} is a number of bytes or text such as "64M"')
 
 
 def make_config(
@@ -139,13 +138,16 @@ def make_config(
     total = bytes_of["memory"]
     if total == 0:
         raise ValueError(f"memory is at least a few pages of {size} bytes, not 0")
-    if not 1 <= _int(max_order, "max_order") < size // buddy.sizeof:
+    max_order, nodes, cpus = (
+        whole(value, f"{what} is a whole number") for value, what in ((max_order, "max_order"), (nodes, "nodes"), (cpus, "cpus"))
+    )
+    if not 1 <= max_order < size // buddy.sizeof:
         raise ValueError(
             f"max_order is 1 to {size // buddy.sizeof - 1}: a page of {size} bytes must hold more than max_order descriptors; not {max_order}"
         )
-    if not 1 <= _int(nodes, "nodes") <= min(64, total // size):
+    if not 1 <= nodes <= min(64, total // size):
         raise ValueError(f"nodes is 1 to 64, and each needs memory; not {nodes}")
-    if not 1 <= _int(cpus, "cpus") <= 64:
+    if not 1 <= cpus <= 64:
         raise ValueError(f"cpus is 1 to 64, not {cpus}")
     if bytes_of["highmem"] >= total:
         raise ValueError(f"highmem ({bytes_of['highmem']} bytes) must be less than the memory ({total} bytes): the descriptors need lowmem")
@@ -171,12 +173,6 @@ def make_config(
     )
 
 
-def _int(value: object, what: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{what} is a whole number, not {value!r}")
-    return value
-
-
 def _watermarks(value: object, memory: int) -> Watermarks:
     if value is ...:
         return "linux" if memory >= 4 << 20 else None
@@ -185,7 +181,7 @@ def _watermarks(value: object, memory: int) -> Watermarks:
     if value == "linux":
         return "linux"
     if isinstance(value, (tuple, list)) and len(value) == 3:
-        least, low, high = (_int(v, "a watermark") for v in value)
+        least, low, high = (whole(v, "a watermark is a whole number") for v in value)
         if 0 <= least <= low <= high:
             return least, low, high
     raise ValueError(f'watermarks is "linux", None or (min, low, high) in pages and in that order, not {value!r}')
@@ -195,5 +191,5 @@ def _distance(value: object, nodes: int) -> tuple[tuple[int, ...], ...]:
     if value is None:
         return tuple(tuple(10 if a == b else 20 for b in range(nodes)) for a in range(nodes))
     if isinstance(value, (tuple, list)) and len(value) == nodes and all(isinstance(r, (tuple, list)) and len(r) == nodes for r in value):
-        return tuple(tuple(_int(d, "a distance") for d in row) for row in value)
+        return tuple(tuple(whole(d, "a distance is a whole number") for d in row) for row in value)
     raise ValueError(f"distance is a table of {nodes} rows of {nodes} numbers, one for each pair of nodes, not {value!r}")

@@ -9,8 +9,6 @@ alone.)  Functions of a machine ``m``; indices as in words.py.  Imports cache_ta
 
 from __future__ import annotations
 
-from typing import Final
-
 from .addresses import address, pfn_of, word
 from .cache_table import (
     discard,
@@ -28,12 +26,8 @@ from .cache_table import (
 from .config import Entry, ZoneType
 from .kernel import Kernel
 from .list_head import list_add, list_del, list_for_each, list_replace
-from .memdesc import MemType
 from .structs import HELD
-from .words import BUDDY, BUDDY_WORDS, FREE, FROZEN, LIST, OBJECTS_SHIFT, SLAB_TYPE, SLAB_WORDS
-
-# types whose descriptor names its block's buddy at one fixed place
-_NAMES_BUDDY: Final = frozenset({MemType.SLAB, MemType.FOLIO, MemType.ANONMEM, MemType.FILEMEM, MemType.PGTABLE})
+from .words import BUDDY, BUDDY_WORDS, FREE, FROZEN, LIST, OBJECTS_SHIFT, ONE_BLOCK, SLAB_TYPE, SLAB_WORDS
 
 
 def evacuate_own(m: Kernel, s: int) -> bool:
@@ -102,7 +96,7 @@ def buddy_movable(m: Kernel, b: int) -> bool:
     kind, d = m.desc_of[pfn] & 15, word(m.desc_of[pfn])
     if kind in (FREE, BUDDY):
         return d == b
-    return kind in _NAMES_BUDDY and m.buddy_of[d] == address(b)
+    return (kind == SLAB_TYPE or kind in ONE_BLOCK) and m.buddy_of[d] == address(b)
 
 
 def _move_buddy(m: Kernel, old: int, new: int) -> None:

@@ -1,11 +1,9 @@
 """The common cases of page_alloc.py and slub.py written out in line, for speed: same RAM, same results, fewer calls.
 
-Used by machine.py: a Machine has these functions in the place of the plain ones of the same name, as long as nobody watches what is written
-(recording.py) or takes steps back (undo.py).  A class of machines derived from Machine, which may replace any step, runs the plain text.
-tests/test_fast.py holds both to each other.  Imports page_alloc, slub and below.
-
-Each function is made for one machine and has what it needs of it at hand.  Whatever is not common, bad input first of all, is left to the plain
-function before anything is written; so is a split while somebody listens, as it makes no call of kmem_cache_alloc_bulk that could be seen.
+Used by machine.py: a Machine and its caches have these functions in the place of the plain ones of the same name, as long as nobody watches what
+is written (recording.py) or takes steps back (undo.py).  A class derived from Machine, which may replace any step, runs the plain text.  Whatever
+is not common, bad input first of all, is left to the plain function before anything is written; so is what somebody who listens (probes.py) would
+not see.  tests/test_fast.py holds both to each other.  Imports page_alloc, kmem_cache and below.
 """
 
 from __future__ import annotations
@@ -13,21 +11,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from . import page_alloc, slub
+from . import page_alloc
 from .addresses import B, V
+from .cache_table import add_partial
 from .kernel import KERNEL, Kernel
+from .kmem_cache import KmemCache
 from .structs import NODE_SHIFT, vm_stat
-from .words import BUDDY, FREE, FROZEN, INUSE, LIST, NODE_WORDS, ORDER_0, PARTIAL, SLAB_TYPE
+from .words import BUDDY, FREE, FROZEN, INUSE, LIST, NODE_WORDS, ORDER_0, SLAB_TYPE
 
 _LIST: Final = 8 * LIST  # from the address of a buddy to that of its list_head
+_TAKEN: Final = BUDDY - _LIST  # from there to the mem_desc of the buddy's pages while they are in use
+_FREED: Final = FREE - BUDDY  # from one mem_desc of a buddy to the other
 
 
-def in_line(m: Kernel) -> dict[str, Callable[..., Any]]:
-    """Return the functions of one machine, by the names that they have on it."""
+def in_line(m: Kernel) -> tuple[dict[str, Callable[..., Any]], Callable[[KmemCache], dict[str, Callable[..., Any]]]]:
+    """Return the functions of one machine by the names that they have on it, and what returns those of one of its caches."""
     w, next_of, prev_of, desc_of, fill = m.w, m.next_of, m.prev_of, m.desc_of, m.fill
     flags_of, order_of, page_of = m.flags_of, m.order_of, m.page_of
     cache_of, freelist_of, counts_of, cpu_slab_of = m.cache_of, m.freelist_of, m.counts_of, m.cpu_slab_of
-    lists_of, shape_of, nr_pages, last, pcp = m.lists_of, m.shape_of, m.nr_pages, m.max_order, m.pcp
+    lists_of, shape_of, nr_pages, last = m.lists_of, m.shape_of, m.nr_pages, m.max_order
     PS, WS, KA, KC_BUDDY, page_mask = m.PS, m.WS, m.KA, m.KC_BUDDY, m.page_mask
     typed, splits, merges, words_split, words_merged, allocated, freed = (
         m.stat + getattr(vm_stat, name).word
@@ -42,7 +44,7 @@ def in_line(m: Kernel) -> dict[str, Callable[..., Any]]:
         except (IndexError, TypeError):
             return page_alloc.alloc_pages(m, order, gfp, node)
         left = w[free] - n
-        if left < low or gfp != KERNEL or node is not None or order < 0:  # a list is indexed from its end too
+        if left < low or type(order) is not int or gfp is not KERNEL or node is not None or order < 0:  # a list is indexed from its end too
             return page_alloc.alloc_pages(m, order, gfp, node)
         first = w[head]
         if first == head_address:
@@ -53,11 +55,11 @@ def in_line(m: Kernel) -> dict[str, Callable[..., Any]]:
         w[free] = left
         pfn: int = (page_of[entry - LIST] - V) >> 3
         if n == 1:
-            desc_of[pfn] = first - _LIST + BUDDY
+            desc_of[pfn] = first + _TAKEN
         elif n == 2:
-            desc_of[pfn] = desc_of[pfn + 1] = first - _LIST + BUDDY
+            desc_of[pfn] = desc_of[pfn + 1] = first + _TAKEN
         else:
-            fill(pfn, n, first - _LIST + BUDDY)
+            fill(pfn, n, first + _TAKEN)
         w[typed] += n
         return pfn
 
@@ -117,22 +119,22 @@ def in_line(m: Kernel) -> dict[str, Callable[..., Any]]:
             head, head_address, n, free = lists_of[flags_of[b]][order]
         except (TypeError, IndexError, KeyError):
             return page_alloc.free_pages(m, pfn)
-        if desc & 15 != BUDDY or pfn < 0 or pcp or page_of[b] != V + 8 * pfn:
+        if desc & 15 != BUDDY or type(pfn) is not int or pfn < 0 or (n != 1 and page_of[b] != V + 8 * pfn):
             return page_alloc.free_pages(m, pfn)
         near = pfn ^ n
         if near < nr_pages and (near_desc := desc_of[near]) & 15 == FREE and order_of[(near_desc - B) >> 3] == order < last:
             return merge(b, pfn, order)
         if n == 1:
-            desc_of[pfn] = desc - BUDDY + FREE
+            desc_of[pfn] = desc + _FREED
         elif n == 2:
-            desc_of[pfn] = desc_of[pfn + 1] = desc - BUDDY + FREE
+            desc_of[pfn] = desc_of[pfn + 1] = desc + _FREED
         else:
-            fill(pfn, n, desc - BUDDY + FREE)
+            fill(pfn, n, desc + _FREED)
         w[typed] += n
         w[free] += n
         w[b + LIST] = first = w[head]
         prev_of[b + LIST] = head_address
-        w[head] = prev_of[(first - B) >> 3] = desc - BUDDY + _LIST
+        w[head] = prev_of[(first - B) >> 3] = desc - _TAKEN
         return None
 
     def merge(b: int, pfn: int, order: int) -> None:
@@ -193,66 +195,56 @@ def in_line(m: Kernel) -> dict[str, Callable[..., Any]]:
     def kmem_cache_alloc(c: int, gfp: int, node: int | None) -> int:
         """In line: the first object of the CPU's freelist."""
         percpu, link, _, _, _ = shape_of[c]
-        p = m.percpu + percpu
-        obj = w[p]
+        obj = w[p := m.percpu + percpu]
         if not obj:
             return m.___slab_alloc(c, gfp, node)
         w[p] = w[(obj - link) >> 3]
         return obj
 
-    def kmem_cache_alloc_bulk(c: int, n: int, gfp: int, node: int | None) -> list[int] | None:
-        """In line: all objects from the CPU's freelist."""
-        percpu, link, _, _, _ = shape_of[c]
-        p = m.percpu + percpu
-        obj, objs = w[p], []
-        for _ in range(n):
-            if not obj:
-                return slub.kmem_cache_alloc_bulk(m, c, n, gfp, node)
-            objs.append(obj)
-            obj = w[(obj - link) >> 3]
-        w[p] = obj
-        return objs
+    def of_cache(cache: KmemCache) -> dict[str, Callable[..., Any]]:
+        """The alloc and free of one cache, with no call in between: an object of the CPU's freelist, or of a slab that stays on its partial list."""
+        c = cache._c
+        percpu, link, starts, address_of_cache, nodes = shape_of[c]
 
-    def kmem_cache_free(c: int, address: int) -> None:
-        """In line: an object of an ordinary slab of order 0, the CPU's own, or no CPU's and one that stays on its list."""
-        try:
-            at = address - B
-            desc = desc_of[at >> PS]
-            s = (desc - B) >> 3
-            counts = counts_of[s]
-        except (TypeError, IndexError):  # no number at all; or a page without descriptor, whose mem_desc 0 leads nowhere
-            return slub.kmem_cache_free(m, c, address)
-        percpu, link, starts, cache, nodes = shape_of[c]
-        prior = freelist_of[s]
-        # only a struct slab has a cache's address in this word, so this asks for the page's type as well
-        if cache_of[s] != cache or at < 0 or at & page_mask not in starts or prior == address:
-            return slub.kmem_cache_free(m, c, address)
-        if FROZEN <= counts < FROZEN | ORDER_0:
-            p = m.percpu + percpu
-            first = w[p]
-            if desc - SLAB_TYPE != cpu_slab_of[p] or first == address:
-                return slub.kmem_cache_free(m, c, address)
+        def alloc(gfp: int = KERNEL) -> int | None:
+            if gfp is not KERNEL or m._listened:
+                return KmemCache.alloc(cache, gfp)
+            obj = w[p := m.percpu + percpu]
+            if not obj:
+                return m.___slab_alloc(c, gfp, None) or m.null_or_overflow()
+            w[p] = w[(obj - link) >> 3]
+            return obj
+
+        def free(address: int) -> None:
+            at = address - B if type(address) is int else -1
+            try:
+                s = (desc_of[at >> PS] - B) >> 3
+                counts = counts_of[s]
+            except IndexError:  # a page without descriptor, whose mem_desc 0 leads nowhere
+                return KmemCache.free(cache, address)
+            prior = freelist_of[s]
+            # only a struct slab has a cache's address in this word, so this asks for the page's type as well
+            if cache_of[s] != address_of_cache or at < 0 or at & page_mask not in starts or prior == address or m._listened:
+                return KmemCache.free(cache, address)
+            if counts < ORDER_0 and counts & INUSE > 2:
+                w[(address - link) >> 3] = prior
+                freelist_of[s] = address
+                counts_of[s] = counts - 1
+                if not prior:
+                    add_partial(m, s, nodes + (flags_of[s] >> NODE_SHIFT) * NODE_WORDS)
+                return None
+            first = w[p := m.percpu + percpu]
+            if not FROZEN <= counts < FROZEN | ORDER_0 or cpu_slab_of[p] != B + 8 * s or first == address:
+                return KmemCache.free(cache, address)
             w[(address - link) >> 3] = first
             w[p] = address
             return None
-        if counts >= ORDER_0 or counts & INUSE <= 2:
-            return slub.kmem_cache_free(m, c, address)
-        w[(address - link) >> 3] = prior
-        freelist_of[s] = address
-        counts_of[s] = counts - 1
-        if not prior:
-            n = nodes + (flags_of[s] >> NODE_SHIFT) * NODE_WORDS
-            head = n + PARTIAL
-            next_of[s + LIST], prev_of[s + LIST] = B + 8 * head, (tail := prev_of[head])
-            prev_of[head] = next_of[(tail - B) >> 3] = B + 8 * (s + LIST)
-            m.nr_partial_of[n] += 1
-        return None
+
+        alloc.__doc__, free.__doc__ = KmemCache.alloc.__doc__, KmemCache.free.__doc__
+        return {"alloc": alloc, "free": free}
 
     alloc_pages.__doc__, free_pages.__doc__ = page_alloc.alloc_pages.__doc__, page_alloc.free_pages.__doc__  # people ask for these
-    return {
-        "alloc_pages": alloc_pages,
-        "free_pages": free_pages,
-        "_kmem_cache_alloc": kmem_cache_alloc,
-        "_kmem_cache_alloc_bulk": kmem_cache_alloc_bulk,
-        "_kmem_cache_free": kmem_cache_free,
-    }
+    functions: dict[str, Callable[..., Any]] = {"_kmem_cache_alloc": kmem_cache_alloc}
+    if not m.pcp:  # per-CPU lists of pages come first
+        functions |= {"alloc_pages": alloc_pages, "free_pages": free_pages}
+    return functions, of_cache

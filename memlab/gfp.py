@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from .number import whole
+
 
 class GFP:
     """The flags, and ``GFP.show(flags)`` that names them."""
@@ -38,7 +40,7 @@ class GFP:
     @staticmethod
     def show(flags: int) -> str:
         """Return the flags as kernel C writes them, e.g. ``GFP_KERNEL|__GFP_ZERO``; ValueError for an unknown bit."""
-        check(flags)
+        flags = check(flags)
         names, rest = [], flags
         for name in ("KERNEL", "ATOMIC", "NOWAIT"):
             whole = getattr(GFP, name)
@@ -62,8 +64,7 @@ def nested(flags: int) -> int:
 
 def check(flags: int) -> int:
     """Return ``flags`` if they are GFP flags; TypeError or ValueError with a sentence if not."""
-    if not isinstance(flags, int):
-        raise TypeError(f"gfp is a whole number made of GFP flags, such as GFP.KERNEL | GFP.ZERO, not {flags!r}")
+    flags = whole(flags, "gfp is a whole number made of GFP flags, such as GFP.KERNEL | GFP.ZERO")
     if flags & ~ALL or flags < 0:
         raise ValueError(f"gfp has bits that are no GFP flag: {flags & ~ALL:#x}; the flags are {', '.join(BITS)}")
     if (flags & (GFP.DMA | GFP.DMA32 | GFP.HIGHMEM)).bit_count() > 1:

@@ -11,10 +11,12 @@ from . import structs
 from .kernel import Kernel
 from .layout import Struct
 from .memdesc import MemType
+from .number import whole
+from .words import USERS
 
 # structs that lie in the slabs of a cache of their own, by the cache's name
 _BY_CACHE: dict[str, type[Struct]] = {"kmem_cache_buddy": structs.buddy, "kmem_cache_slab": structs.slab} | {
-    s.struct: s for s, _ in structs.USERS.values()
+    s.struct: s for s, _ in USERS.values()
 }
 
 
@@ -61,8 +63,8 @@ def hexdump(m: _Dumpable, address: int, n: int = 64) -> str:
 
     ``address``: unsigned long, rounded down to a word.  ``n``: bytes, rounded up.  ValueError if they are not all RAM.
     """
-    if not isinstance(address, int) or not isinstance(n, int):
-        raise TypeError(f"hexdump takes an address and a number of bytes, whole numbers, not {address!r} and {n!r}")
+    must = "hexdump takes an address and a number of bytes, whole numbers"
+    address, n = whole(address, must), whole(n, must)
     first = address & ~7
     data = m.read(first, -(-(address + n - first) // 8) * 8)
     rows, before = [], ""

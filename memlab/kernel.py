@@ -18,6 +18,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
+from weakref import WeakValueDictionary
 
 from . import structs
 from .addresses import B
@@ -46,7 +47,12 @@ class Kernel(Columns, Ram, ABC):
 
     def __init__(self, config: Config) -> None:
         self.config = c = config
-        self._in_line: dict[str, Callable[..., Any]] = {}  # fast.py's functions by the names that they replace, once the machine is booted
+        # fast.py's functions by the names that they replace, once the machine is booted, and what makes those of one KmemCache
+        self._in_line: dict[str, Callable[..., Any]] = {}
+        self._in_line_of: Callable[[Any], dict[str, Callable[..., Any]]] = lambda _cache: {}
+        self._runs_in_line = False
+        self.views: dict[int, Any] = {}  # each live cache's KmemCache
+        self.handles: WeakValueDictionary[tuple[int, str], Any] = WeakValueDictionary()  # all that somebody has, by serial number and name
         self.max_order, self.pcp, self.bounded = c.max_order, c.pcp, c.design == "bounded"
         plan, zone = plan_zones(c), structs.zone(c.max_order)
         tables: list[tuple[str, type[Struct], int]] = [
@@ -102,13 +108,12 @@ class Kernel(Columns, Ram, ABC):
             [],
             0,
             0,
-        )  # of its first zone: lists_of, the word of the count, low watermark
+        )  # of its first zone: lists_of, the count's word, low watermark
 
         # caches, beside their table in RAM: what hot paths note of each, and what is Python's
         self.shape_of: dict[int, Shape] = {}
         self.ordinary: set[int] = set()  # caches that live and have no debug flag
         self.ctors: dict[int, Callable[[int], object]] = {}  # by the cache's serial number
-        self.views: dict[int, Any] = {}  # each cache's KmemCache, by the serial number
         self.kmalloc_caches: list[tuple[int, int]] = []  # (largest size, cache), smallest first
         self.user_caches: dict[str, int] = {}
         self.builtin: frozenset[int] = frozenset()  # these and the two of descriptors, which cannot be destroyed
@@ -140,6 +145,9 @@ class Kernel(Columns, Ram, ABC):
                 vars(self).setdefault(name, function)
             elif vars(self).get(name) is function:
                 delattr(self, name)
+        self._runs_in_line = on
+        for view in tuple(self.handles.values()):
+            view.write_in_line()
 
     def run_on(self, cpu: int) -> None:
         """Let another CPU run: set what is kept about it."""
@@ -147,11 +155,7 @@ class Kernel(Columns, Ram, ABC):
         self.percpu = self.cc_at + cpu * CPU_ROW
         self.kernel_zonelist = self.zonelists[False, self.node, ZoneType.NORMAL]
         first = self.kernel_zonelist[0]
-        self.here = (
-            self.lists_of[first.zone.flags],
-            first.free,
-            1 << 62 if self.pcp else first.low,
-        )  # with per-CPU lists, out of reach
+        self.here = self.lists_of[first.zone.flags], first.free, first.low
 
     def count(self, **by: int) -> None:
         """Add to counters of vm_stat by name."""
@@ -166,7 +170,7 @@ class Kernel(Columns, Ram, ABC):
             at = self.MM + pfn
             self.map[at << 3 : (at + n) << 3] = desc.to_bytes(8, "little") * n
 
-    def nothing(self) -> None:
+    def null_or_overflow(self) -> None:
         """Return the kernel's NULL, unless the reason for it is that the call chain outgrew the kernel's stack."""
         if self._overflow:
             self._overflow = False

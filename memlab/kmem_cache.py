@@ -13,43 +13,42 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from . import gfp as gfp_flags
-from . import structs
 from .addresses import B, V, address, word
 from .cache_table import (
     add_partial,
     bad_object,
-    cpu_heads,
     double_free,
+    free_near,
     free_objects,
     inuse,
     know_shapes,
     live_objects,
     new_cache,
     node_of,
-    slabs_of,
+    slabs_by_cache,
     slots,
     view_of,
-    walk_freelist,
 )
 from .gfp import GFP
 from .kernel import KERNEL, Kernel
+from .number import shown, whole
 from .ram import KernelBug, changes
 from .slub_debug import RED_ACTIVE, look
 from .slub_size import ALL_FLAGS, SLAB, calculate_sizes, get_order
 from .structs import HELD, NR_CACHES, kmem_cache
-from .words import BUDDY, CACHE_WORDS, SLAB_TYPE
+from .words import BUDDY, CACHE_WORDS, SLAB_TYPE, USERS
 
 _NO_OBJECT_FLAGS: Final = GFP.HIGHMEM | GFP.DMA | GFP.DMA32
+_MOST_BYTES: Final = (1 << 32) - 8  # of an object: its size is an unsigned int
 
 
 class KmemCache:
     """A slab cache: ``alloc`` and ``free`` objects of one size.  Attributes are read from its struct kmem_cache in RAM."""
 
-    __slots__ = ("_c", "_home", "_serial", "machine")
-
     def __init__(self, machine: Kernel, c: int) -> None:
         self.machine, self._c, self._home = machine, c, c
-        self._serial = machine.serial_of[c]
+        self._is = _identity(machine, c)
+        self.write_in_line()
 
     @property
     def struct(self) -> kmem_cache:
@@ -83,11 +82,11 @@ class KmemCache:
         """
         m = self.machine
         if gfp == KERNEL:
-            return m._kmem_cache_alloc(self._c, gfp, None) or m.nothing()
-        self._check(gfp)
+            return m._kmem_cache_alloc(self._c, gfp, None) or m.null_or_overflow()
+        gfp = self._check(gfp)
         obj = m._kmem_cache_alloc(self._c, gfp, None)
         if not obj:
-            return m.nothing()
+            return m.null_or_overflow()
         if gfp & GFP.ZERO:
             _clear(m, obj, self.object_size)
         return obj
@@ -97,20 +96,19 @@ class KmemCache:
 
         A double free is found when the object is at the head of its freelist, and always in a cache with SLAB.DEBUG.
         """
-        self.machine._kmem_cache_free(self._c, address)
+        self.machine._kmem_cache_free(self._c, whole(address, "the address of an object is a whole number"))
 
     def alloc_bulk(self, n: int, gfp: int = KERNEL) -> list[int] | None:
         """Allocate ``n`` objects, all or nothing; returns their addresses, or None.  ``n``: size_t.  Raises as alloc does."""
-        if not isinstance(n, int):
-            raise TypeError(f"the number of objects is a whole number, not {n!r}")
+        n = whole(n, "the number of objects is a whole number")
         if n < 0:
             raise ValueError(f"the number of objects is 0 or more, not {n}")
         if gfp != KERNEL:
-            self._check(gfp)
+            gfp = self._check(gfp)
         m = self.machine
         objs = m._kmem_cache_alloc_bulk(self._c, n, gfp, None)
         if objs is None:
-            return m.nothing()
+            return m.null_or_overflow()
         if gfp & GFP.ZERO:
             for obj in objs:
                 _clear(m, obj, self.object_size)
@@ -118,19 +116,19 @@ class KmemCache:
 
     def free_bulk(self, addresses: Iterable[int]) -> None:
         """Free every object of a list.  KernelBug, with nothing freed, if one is no live object of this cache or is there twice."""
-        if not isinstance(addresses, Iterable):
-            raise TypeError(f"free_bulk takes a list of addresses, not {addresses!r}")
-        objs = list(addresses)
+        objs = _addresses(addresses)
+        self._may_go(objs)
+        self.machine._kmem_cache_free_bulk(self._c, objs)
+
+    def _may_go(self, objs: list[int]) -> None:
+        """Raise KernelBug unless every address is of an object of this cache that is in use, and none is there twice."""
         m = self.machine
         for obj in objs:
-            if not isinstance(obj, int):
-                raise TypeError(f"the address of an object is a whole number, not {obj!r}")
             if not m._is_object(obj, self._c):
                 raise bad_object(m, self._c, obj)
         if len(set(objs)) < len(objs):
             raise KernelBug("double free: an object is in the list more than once")
         _look_before_bulk(m, self._c, objs)
-        m._kmem_cache_free_bulk(self._c, objs)
 
     def grow(self, gfp: int = KERNEL) -> int | None:
         """Give the cache one more slab, last on its node's partial list; returns the address of its struct slab, or None.
@@ -138,8 +136,7 @@ class KmemCache:
         ``gfp``: gfp_t.  What alloc does when no object is free, but nothing is taken from it.  Raises as alloc does.  Source: mm/slub.c (new_slab).
         """
         self._live()
-        self._check(gfp)
-        return self.machine._kmem_cache_grow(self._c, gfp) or self.machine.nothing()
+        return self.machine._kmem_cache_grow(self._c, self._check(gfp)) or self.machine.null_or_overflow()
 
     def shrink(self) -> int:
         """Give back the cache's empty slabs; returns how many slabs went.  Source: mm/slub.c (kmem_cache_shrink)."""
@@ -160,20 +157,29 @@ class KmemCache:
     def rebind(self) -> None:
         """Follow RAM after a restore: the slot of the table if it still (or again) holds this cache, else a slot that is always empty."""
         m = self.machine
-        self._c = self._home if m.serial_of[self._home] == self._serial else m.kc_at + NR_CACHES * CACHE_WORDS
+        self._c = self._home if _identity(m, self._home) == self._is else m.kc_at + NR_CACHES * CACHE_WORDS
+        self.write_in_line()
+
+    def write_in_line(self) -> None:
+        """Have alloc and free of fast.py while the cache lives and the machine runs in line, or the plain ones."""
+        for name in ("alloc", "free"):
+            vars(self).pop(name, None)
+        if self.machine._runs_in_line and type(self) is KmemCache and self.machine.serial_of[self._c]:
+            vars(self).update(self.machine._in_line_of(self))
 
     def _live(self) -> None:
         if not self.machine.serial_of[self._c]:
             raise KernelBug("this cache was destroyed; create it again to use it")
 
-    def _check(self, gfp: int) -> None:
-        gfp_flags.check(gfp)
+    def _check(self, gfp: int) -> int:
+        gfp = gfp_flags.check(gfp)
         if gfp & _NO_OBJECT_FLAGS:
             raise ValueError(
                 f"objects live in lowmem of the cache's zone: {GFP.show(gfp & _NO_OBJECT_FLAGS)} is for pages (or see SLAB.CACHE_DMA)"
             )
         if gfp & GFP.ZERO and self.struct.ctor:
             raise ValueError(f"__GFP_ZERO would undo what the constructor of {self.name} did; allocate without it")
+        return gfp
 
     def __repr__(self) -> str:
         if not self.machine.serial_of[self._c]:
@@ -184,8 +190,6 @@ class KmemCache:
 
 class DescriptorCache(KmemCache):
     """kmem_cache_buddy or kmem_cache_slab in the hands of a consumer: what it takes is marked HELD, so that it counts as no leak."""
-
-    __slots__ = ()
 
     def alloc(self, gfp: int = KERNEL) -> int | None:
         """Allocate a descriptor, marked HELD."""
@@ -203,37 +207,29 @@ class DescriptorCache(KmemCache):
 
     def free(self, address: int) -> None:
         """Free a descriptor that alloc returned; KernelBug for one that describes something."""
-        self._let_go(address)
+        address = whole(address, "the address of an object is a whole number")
+        self._may_go([address])
         super().free(address)
-
-    def free_bulk(self, addresses: Iterable[int]) -> None:
-        """Free descriptors that alloc or alloc_bulk returned."""
-        objs = list(addresses)
-        for obj in objs:
-            self._let_go(obj)
-        super().free_bulk(objs)
 
     def _hold(self, address: int) -> None:
         m = self.machine
         at, n = address - B, m.object_size_of[self._c]
         m.map[at : at + n] = HELD.to_bytes(8, "little") + bytes(n - 8)
 
-    def _let_go(self, address: int) -> None:
-        """Refuse a descriptor that is in use: only what a consumer took may be given back here."""
+    def _may_go(self, objs: list[int]) -> None:
+        """Refuse also a descriptor that is in use: only what a consumer took may be given back here."""
+        super()._may_go(objs)
         m = self.machine
-        if isinstance(address, int) and m._is_object(address, self._c):
-            d = word(address)
-            _look_before_bulk(m, self._c, [address])
-            if not m.flags_of[d] & HELD or _describes(m, self._c, d):
+        describes = m.page_of if self._c == m.KC_BUDDY else m.buddy_of  # not NULL while it describes a block
+        for obj in objs:
+            if not m.flags_of[word(obj)] & HELD or describes[word(obj)]:
                 raise KernelBug(
-                    f"the descriptor at {address:#x} of {self.name} was not allocated through this cache's alloc; it goes when its block goes"
+                    f"the descriptor at {obj:#x} of {self.name} was not allocated through this cache's alloc; it goes when its block goes"
                 )
 
 
 class OwnedCache(KmemCache):
     """A user's cache of descriptors, such as folio's: to look at, and used through the user's own functions only."""
-
-    __slots__ = ()
 
     def alloc(self, gfp: int = KERNEL) -> int | None:  # noqa: ARG002 - a KmemCache's signature
         """Refused: KernelBug."""
@@ -255,6 +251,12 @@ class OwnedCache(KmemCache):
         return KernelBug(f"descriptors of the cache {self.name} come and go with their pages: use folio_alloc, folio_put and their kin")
 
 
+def _addresses(objs: Iterable[int]) -> list[int]:
+    if not isinstance(objs, Iterable):
+        raise TypeError(f"free_bulk takes a list of addresses, not {shown(objs)}")
+    return [whole(obj, "the address of an object is a whole number") for obj in objs]
+
+
 def caches(m: Kernel) -> dict[str, KmemCache]:
     """Return the live caches by name, in the order of their slots."""
     return {view.name: view for c in slots(m) if m.serial_of[c] for view in (view_for(m, c),)}
@@ -270,17 +272,20 @@ def kmem_cache_create(
     ``ctor``: called with each object's address when its slab is set up.  Returns the KmemCache, or None when the table of caches is full.
     ValueError or TypeError for a bad argument.  Source: mm/slab_common.c.
     """
-    largest = m.page_size << m.max_order
+    largest = min(m.page_size << m.max_order, _MOST_BYTES)
     if not isinstance(name, str) or not 1 <= len(name) <= 31 or not (name.isascii() and name.isprintable()):
         raise ValueError(f"the name of a cache is plain text of 1 to 31 bytes, not {name!r}")
     if name in caches(m):
         raise ValueError(f"there is a cache named {name!r} already; m.caches[{name!r}] is it")
-    if not isinstance(size, int) or not 8 <= size <= largest:
-        raise ValueError(f"the size of an object is 8 to {largest} bytes on this machine, not {size!r}")
-    if not isinstance(align, int) or align < 0 or align & (align - 1) or align > m.page_size:
-        raise ValueError(f"align is 0 or a power of two up to {m.page_size} bytes, not {align!r}")
-    if not isinstance(flags, int) or flags & ~ALL_FLAGS:
-        raise ValueError(f"flags is made of SLAB.RED_ZONE, SLAB.POISON, SLAB.DEBUG, SLAB.HWCACHE_ALIGN and so on, not {flags!r}")
+    must = f"the size of an object is 8 to {largest} bytes on this machine"
+    if not 8 <= (size := whole(size, must, ValueError)) <= largest:
+        raise ValueError(f"{must}, not {size}")
+    must = f"align is 0 or a power of two up to {m.page_size} bytes"
+    if (align := whole(align, must, ValueError)) < 0 or align & (align - 1) or align > m.page_size:
+        raise ValueError(f"{must}, not {align}")
+    must = "flags is made of SLAB.RED_ZONE, SLAB.POISON, SLAB.DEBUG, SLAB.HWCACHE_ALIGN and so on"
+    if (flags := whole(flags, must, ValueError)) & ~ALL_FLAGS:
+        raise ValueError(f"{must}, not {flags}")
     if ctor is not None and not callable(ctor):
         raise TypeError(f"ctor is a function that is called with an object's address, not {ctor!r}")
     sizes = calculate_sizes(size, align, flags, ctor is not None)
@@ -289,7 +294,7 @@ def kmem_cache_create(
     c = new_cache(m, name, size, sizes, flags, ctor, single_pages=False)
     if not c:
         return None
-    m.views.pop(m.serial_of[c], None)  # of a cache that a restore took away: its handle stays dead
+    rebind(m)  # it may be one that a restore took away, made again
     return view_for(m, c)
 
 
@@ -299,15 +304,14 @@ def kmalloc(m: Kernel, size: int, gfp: int = KERNEL) -> int | None:
 
     ``size``: size_t, 1 or more.  ``gfp``: gfp_t.  ValueError or TypeError for a bad argument.  Source: mm/slab_common.c.
     """
-    if not isinstance(size, int):
-        raise TypeError(f"a size is a whole number of bytes, not {size!r}")
+    size = whole(size, "a size is a whole number of bytes")
     largest = m.page_size << m.max_order
     if not 1 <= size <= largest:
         raise ValueError(f"kmalloc takes 1 to {largest} bytes on this machine, not {size}")
     c = next((c for limit, c in m.kmalloc_caches if size <= limit), None)
     if c is not None:
         return view_for(m, c).alloc(gfp)
-    view_for(m, m.kmalloc_caches[0][1])._check(gfp)
+    gfp = view_for(m, m.kmalloc_caches[0][1])._check(gfp)
     pfn = m.alloc_pages(get_order(size, m.page_size), gfp | GFP.COMP)
     return None if pfn is None else B + (pfn << m.PS)
 
@@ -317,8 +321,7 @@ def kfree(m: Kernel, address: int | None) -> None:
     """Free what kmalloc returned; None is allowed, as NULL is.  KernelBug, and RAM untouched, for anything else."""
     if address is None:
         return
-    if not isinstance(address, int):
-        raise TypeError(f"an address is a whole number, not {address!r}")
+    address = whole(address, "an address is a whole number")
     pfn = (address - B) >> m.PS
     if not 0 <= pfn < m.highmem_pfn:
         raise KernelBug(f"{address:#x} is no virtual address of this machine's memory, so kmalloc did not return it")
@@ -342,9 +345,9 @@ def kfree(m: Kernel, address: int | None) -> None:
 def slabinfo(m: Kernel) -> list[dict[str, Any]]:
     """Return a row for each cache with the main columns of /proc/slabinfo: objects and slabs in use and in all, sizes in bytes."""
     rows: list[dict[str, Any]] = []
+    found = slabs_by_cache(m)
     for name, cache in caches(m).items():
-        s = cache.struct
-        slabs = slabs_of(m, cache._c)
+        s, slabs = cache.struct, found.get(cache._c, [])
         total = sum(inuse(m, slab) + free_objects(m, slab) for slab in slabs)
         rows.append(
             {
@@ -368,6 +371,7 @@ def slabinfo(m: Kernel) -> list[dict[str, Any]]:
 def kmem_cache_destroy(m: Kernel, c: int) -> None:
     """Empty the slot of a cache that has no live object."""
     m._shrink(c)
+    m.ctors.pop(m.serial_of[c], None)
     m.map[c << 3 : (c + CACHE_WORDS) << 3] = bytes(kmem_cache.sizeof)
     rebind(m)
 
@@ -382,19 +386,9 @@ def kmem_cache_grow(m: Kernel, c: int, gfp: int) -> int:
     return address(s)
 
 
-def _describes(m: Kernel, c: int, d: int) -> bool:
-    """Say whether a page's mem_desc names a descriptor, or its block is still allocated through it."""
-    if c == m.KC_BUDDY:
-        return m.flags_of[d] != HELD
-    pfn = (m.virt_of[d] - B) >> m.PS
-    return 0 <= pfn < m.highmem_pfn and m.desc_of[pfn] == address(d) | SLAB_TYPE
-
-
 def _look_before_bulk(m: Kernel, c: int, objs: list[int]) -> None:
     """Raise KernelBug if one of several objects is free already, or if a debug cache finds something else wrong with it."""
-    cache, slabs = view_of(m, c), {word(m.desc_of[(obj - B) >> m.PS]) for obj in objs}
-    heads = [m.freelist_of[s] for s in slabs] + cpu_heads(m, c)
-    free = {obj for head in heads for obj in walk_freelist(m, c, head)}
+    cache, free = view_of(m, c), free_near(m, c, objs)
     for obj in objs:
         if obj in free:
             raise double_free(obj)
@@ -409,18 +403,24 @@ def _clear(m: Kernel, address: int, n: int) -> None:
 
 def view_for(m: Kernel, c: int) -> KmemCache:
     """Return the KmemCache of a live cache: always the same."""
-    serial = m.serial_of[c]
-    if serial not in m.views:
+    view: KmemCache | None = m.views.get(c)
+    if view is None:
         kind = DescriptorCache if c in (m.KC_BUDDY, m.KC_SLAB) else OwnedCache if c in m.user_caches.values() else KmemCache
-        m.views[serial] = kind(m, c)
-    view: KmemCache = m.views[serial]
+        view = m.handles.get(_identity(m, c)) or kind(m, c)
+        m.views[c] = m.handles[view._is] = view
     return view
+
+
+def _identity(m: Kernel, c: int) -> tuple[int, str]:
+    """Return what tells a cache from all others of its machine, in any history: serial number and name."""
+    return m.serial_of[c], view_of(m, c).name
 
 
 def rebind(m: Kernel) -> None:
     """Make every KmemCache follow RAM after it was put back, or after a cache was destroyed."""
     know_shapes(m)
-    for view in m.views.values():
+    m.views.clear()
+    for view in tuple(m.handles.values()):
         view.rebind()
 
 
@@ -432,7 +432,7 @@ def boot_kmalloc(m: Kernel) -> None:
 
 def boot_users(m: Kernel) -> None:
     """Create the cache of each user's descriptors."""
-    for struct, _ in structs.USERS.values():
+    for struct, _ in USERS.values():
         kmem_cache_create(m, struct.struct, struct.sizeof, align=16)
 
 
@@ -440,9 +440,10 @@ def find_builtin(m: Kernel) -> None:
     """Find the machine's own caches in the table: boot fills the slots in order, the two caches of descriptors, kmalloc's, the users'."""
     own = slots(m)[2:]
     m.kmalloc_caches = [(size, c) for (_, size), c in zip(_kmalloc_names(m), own, strict=False)]
-    m.user_caches = dict(zip(structs.USERS, own[len(m.kmalloc_caches) :], strict=False))
+    m.user_caches = dict(zip(USERS, own[len(m.kmalloc_caches) :], strict=False))
     m.builtin = frozenset({m.KC_BUDDY, m.KC_SLAB, *(c for _, c in m.kmalloc_caches), *m.user_caches.values()})
     m.views.clear()
+    m.handles.clear()
 
 
 def _kmalloc_names(m: Kernel) -> list[tuple[str, int]]:

@@ -21,6 +21,7 @@ from .hexdump import Place, hexdump, whatis
 from .kernel import Kernel, bind
 from .list_head import init_list_head
 from .memdesc import MemDesc, untag
+from .number import whole
 from .points import TRACE_POINTS
 from .probes import Fault, Handler, Interrupt, Probes
 from .ram import Snapshot
@@ -73,7 +74,7 @@ class Machine(Kernel):
         distance: object = None,
         design: str = "as-written",
     ) -> None:
-        check_undo(undo)
+        undo = check_undo(undo)
         super().__init__(make_config(memory, page_size, max_order, nodes, cpus, dma, dma32, highmem, watermarks, pcp, distance, design))
         self._probes = Probes(self)
         self._boot()
@@ -193,8 +194,9 @@ class Machine(Kernel):
     @contextmanager
     def on_cpu(self, cpu: int) -> Iterator[None]:
         """Run what is in the with block on another CPU.  ValueError if there is no such CPU."""
-        if not isinstance(cpu, int) or not 0 <= cpu < self.config.cpus:
-            raise ValueError(f"this machine has CPUs 0 to {self.config.cpus - 1}, not {cpu!r}")
+        must = f"this machine has CPUs 0 to {self.config.cpus - 1}"
+        if not 0 <= (cpu := whole(cpu, must, ValueError)) < self.config.cpus:
+            raise ValueError(f"{must}, not {cpu}")
         before = self.cpu
         self.run_on(cpu)
         try:
@@ -272,7 +274,7 @@ class Machine(Kernel):
 
         ValueError with one sentence for a file that is foreign, newer, truncated or damaged; OSError if there is none.
         """
-        check_undo(undo)
+        undo = check_undo(undo)
         config, snapshot = image.load(path)
         m = cls.__new__(cls)
         Kernel.__init__(m, config)
@@ -352,12 +354,13 @@ class Machine(Kernel):
         """Keep copies for undo; without, and unless a derived class may have replaced a step, have the common cases in line."""
         remember(self, steps)
         if not steps and type(self) is Machine:
-            self._in_line = fast.in_line(self)
+            self._in_line, self._in_line_of = fast.in_line(self)
             self.write_in_line(True)
 
     def _aligned(self, address: int) -> int:
-        if not isinstance(address, int) or address & 15:
-            raise ValueError(f"a descriptor's address is a multiple of 16, not {address!r}")
+        must = "a descriptor's address is a multiple of 16"
+        if (address := whole(address, must, ValueError)) & 15:
+            raise ValueError(f"{must}, not {address}")
         self.read(address, 8)
         return address
 

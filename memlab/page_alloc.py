@@ -16,14 +16,16 @@ from typing import Final
 from . import gfp as gfp_flags
 from . import memdesc, page_bugs, pcp
 from .addresses import B, V, address, pfn_of, word
+from .cache_table import held_slab
 from .config import Entry, Zone, Zonelist
 from .gfp import GFP, nested
 from .kernel import KERNEL, Kernel
 from .list_head import chain_add, list_add, list_add_tail, list_del, list_empty, list_first, list_for_each
 from .memdesc import MemType
+from .number import whole
 from .ram import KernelBug, changes
 from .structs import HELD
-from .words import BUDDY, FREE, LIST
+from .words import BUDDY, FREE, LIST, SLAB_TYPE
 
 _NO_LIMIT: Final = -(1 << 62)
 
@@ -39,9 +41,9 @@ def alloc_pages(m: Kernel, order: int, gfp: int = KERNEL, node: int | None = Non
     Locks in Linux: zone->lock for each look at the lists, dropped while descriptors are allocated.
     Source: the email; mm/page_alloc.c.
     """
-    page_bugs.check_request(m, order, gfp, node)
-    b = m._get_pages(order, gfp, _zonelist(m, gfp, node), 0)
-    return pfn_of(m.page_of[b]) if b else m.nothing()
+    order, gfp, node = page_bugs.check_request(m, order, gfp, node)
+    b = m._get_pages(order, gfp, zonelist_of(m, gfp, node), 0)
+    return pfn_of(m.page_of[b]) if b else m.null_or_overflow()
 
 
 @changes
@@ -50,12 +52,10 @@ def alloc_pages_bulk(m: Kernel, n: int, gfp: int = KERNEL) -> list[int]:
 
     ``n``: int, 0 or more.  ``gfp``: gfp_t.  ValueError or TypeError for a bad argument.  Source: mm/page_alloc.c.
     """
-    if not isinstance(n, int):
-        raise TypeError(f"the number of pages is a whole number, not {n!r}")
+    n = whole(n, "the number of pages is a whole number")
     if n < 0:
         raise ValueError(f"the number of pages is 0 or more, not {n}")
-    pfns: list[int] = []
-    gfp_flags.check(gfp)
+    pfns, gfp = list[int](), gfp_flags.check(gfp)
     try:
         while len(pfns) < n and (pfn := m.alloc_pages(0, gfp)) is not None:
             pfns.append(pfn)
@@ -72,8 +72,7 @@ def get_free_page(m: Kernel, gfp: int = KERNEL) -> int | None:
 
     ``gfp``: gfp_t.  ValueError or TypeError for a bad argument.  Source: the email's simplest case; mm/page_alloc.c (__get_free_page).
     """
-    gfp_flags.check(gfp)
-    pfn = m.alloc_pages(0, gfp & ~GFP.HIGHMEM)
+    pfn = m.alloc_pages(0, gfp_flags.check(gfp) & ~GFP.HIGHMEM)
     return None if pfn is None else B + (pfn << m.PS)
 
 
@@ -93,19 +92,25 @@ def alloc_pages_node_desc(m: Kernel, node: int | None, order: int, desc: int, gf
 
     Returns and raises as alloc_pages_desc.  Source: the email.
     """
-    page_bugs.check_request(m, order, gfp, node)
-    if not isinstance(desc, int):
-        raise TypeError(f"desc is a mem_desc word, a whole number, not {desc!r}")
+    order, gfp, node = page_bugs.check_request(m, order, gfp, node)
+    desc = whole(desc, "desc is a mem_desc word, a whole number")
     kind, owner = memdesc.untag(desc)
     if kind in (MemType.NONE, MemType.FREE, MemType.BUDDY):
         raise ValueError(
             f"desc {desc:#x} must name a descriptor of yours, of a type from SLAB on; the page allocator makes the buddies itself"
         )
-    if kind is MemType.SLAB and not m._is_object(owner, m.KC_SLAB):
-        raise ValueError(f"desc {desc:#x} names no struct slab; take one with m.caches['kmem_cache_slab'].alloc() first")
-    b = m._alloc_pages(order, gfp, node, desc)
+    if kind is not MemType.SLAB:
+        b = m._alloc_pages(order, gfp, node, desc)
+    else:
+        s = held_slab(m, owner, gfp)
+        m.buddy_of[s] = owner  # promised: nobody else's block gets it while descriptors are allocated
+        b = 0
+        try:
+            b = m._alloc_pages(order, gfp, node, desc)
+        finally:
+            m.buddy_of[s] = address(b) if b else 0
     if not b:
-        return m.nothing()
+        return m.null_or_overflow()
     m.flags_of[b] |= HELD
     return address(b)
 
@@ -121,7 +126,7 @@ def split_page(m: Kernel, pfn: int) -> tuple[int, int] | None:
     zone = m.zone_of[flags_of[page_bugs.to_split(m, pfn)]]
     new = m._kmem_cache_alloc(m.KC_BUDDY, KERNEL, zone.node)
     if not new:
-        return m.nothing()
+        return m.null_or_overflow()
     lower = word(new)
     try:
         b = page_bugs.to_split(m, pfn)  # look again: the descriptor may have moved meanwhile
@@ -139,7 +144,7 @@ def split_page(m: Kernel, pfn: int) -> tuple[int, int] | None:
 
 def alloc_pages_for(m: Kernel, order: int, gfp: int, node: int | None, desc: int) -> int:
     """alloc_pages for descriptors: returns b, or 0.  ``desc`` 0 makes a block that only its buddy describes."""
-    return m._get_pages(order, gfp, _zonelist(m, gfp, node), desc)
+    return m._get_pages(order, gfp, zonelist_of(m, gfp, node), desc)
 
 
 def get_pages(m: Kernel, order: int, gfp: int, zonelist: Zonelist, desc: int) -> int:
@@ -216,7 +221,7 @@ def smallest(m: Kernel, gfp: int, node: int | None) -> tuple[Entry, int] | None:
 
     Returns its zone and order, or None.  Zones are asked in the zonelist's order, and give only down to their watermarks.
     """
-    return find(m, 0, gfp, _zonelist(m, gfp & ~GFP.HIGHMEM, node))
+    return find(m, 0, gfp, zonelist_of(m, gfp & ~GFP.HIGHMEM, node))
 
 
 def take(m: Kernel, e: Entry, k: int, order: int, hand: list[int], desc: int) -> int:
@@ -265,8 +270,7 @@ def free_pages(m: Kernel, pfn: int) -> None:
 @changes
 def free_page(m: Kernel, address: int) -> None:
     """Free one page by its virtual address (unsigned long), as get_free_page returned it.  KernelBug if it is none such."""
-    if not isinstance(address, int):
-        raise TypeError(f"an address is a whole number, not {address!r}")
+    address = whole(address, "an address is a whole number")
     if address & (m.page_size - 1):
         raise KernelBug(f"{address:#x} is not the address of a page: those are multiples of {m.page_size:#x}")
     pfn = (address - B) >> m.PS
@@ -283,6 +287,9 @@ def free_pages_desc(m: Kernel, buddy_address: int) -> None:
     """Free the block of a buddy that alloc_pages_desc returned (struct buddy *).  KernelBug if it is none such."""
     b = page_bugs.held_buddy(m, buddy_address)
     m.flags_of[b] &= ~HELD
+    desc = m.desc_of[pfn_of(m.page_of[b])]
+    if desc & 15 == SLAB_TYPE:
+        m.buddy_of[word(desc)] = 0
     m._free_block(b)
 
 
@@ -387,7 +394,7 @@ def add_free_block(m: Kernel, zone: Zone, pfn: int, order: int, b: int) -> None:
     m.fill(pfn, 1 << order, address(b) | FREE)
 
 
-def _zonelist(m: Kernel, gfp: int, node: int | None) -> Zonelist:
+def zonelist_of(m: Kernel, gfp: int, node: int | None) -> Zonelist:
     """Return the zones that a request may use, in order: by distance from the node, then from its highest zone down."""
     kind = 0 if gfp & GFP.DMA else 1 if gfp & GFP.DMA32 else 3 if gfp & GFP.HIGHMEM else 2
     return m.zonelists[bool(gfp & GFP.THISNODE), m.node if node is None else node, kind]

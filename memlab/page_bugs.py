@@ -9,23 +9,30 @@ from . import gfp as gfp_flags
 from .addresses import V, pfn_of, word
 from .kernel import Kernel
 from .memdesc import MemType
+from .number import whole
 from .ram import KernelBug
 from .structs import HELD, buddy
 from .words import BUDDY, FREE
 
 
-def check_request(m: Kernel, order: int, gfp: int, node: int | None) -> None:
-    """Refuse an order, flags or a node that this machine does not know.  ValueError or TypeError."""
-    if not isinstance(order, int) or not 0 <= order <= m.max_order:
-        raise bad_order(m, order)
-    gfp_flags.check(gfp)
-    if node is not None and not (isinstance(node, int) and 0 <= node < m.config.nodes):
-        raise ValueError(f"node is None or 0 to {m.config.nodes - 1} on this machine, not {node!r}")
+def check_request(m: Kernel, order: int, gfp: int, node: int | None) -> tuple[int, int, int | None]:
+    """Return an order, flags and a node as numbers.  ValueError or TypeError for what this machine does not know."""
+    if type(order) is not int:
+        order = whole(order, f"order is a whole number from 0 to {m.max_order}")
+    if not 0 <= order <= m.max_order:
+        raise ValueError(f"order is 0 to {m.max_order} on this machine, not {order}")
+    gfp = gfp_flags.check(gfp)
+    if node is not None:
+        must = f"node is None or 0 to {m.config.nodes - 1} on this machine"
+        if not 0 <= (node := whole(node, must, ValueError)) < m.config.nodes:
+            raise ValueError(f"{must}, not {node}")
+    return order, gfp, node
 
 
 def allocated(m: Kernel, pfn: int, done: str) -> int:
     """Return the buddy of the block from alloc_pages that starts at ``pfn``; KernelBug if none does."""
-    if isinstance(pfn, int) and 0 <= pfn < m.nr_pages:
+    pfn = whole(pfn, "a pfn is a whole number")
+    if 0 <= pfn < m.nr_pages:
         desc = m.desc_of[pfn]
         if desc & 15 == BUDDY and m.page_of[word(desc)] == V + 8 * pfn:
             return word(desc)
@@ -42,8 +49,7 @@ def to_split(m: Kernel, pfn: int) -> int:
 
 def held_buddy(m: Kernel, address: int) -> int:
     """Return the buddy that alloc_pages_desc returned, at ``address``; KernelBug if it is none such."""
-    if not isinstance(address, int):
-        raise TypeError(f"the address of a struct buddy is a whole number, not {address!r}")
+    address = whole(address, "the address of a struct buddy is a whole number")
     b = word(address)
     if address & 15 == 0 and (m._is_object(address, m.KC_BUDDY) or b == m.static_at):
         pfn = pfn_of(m.page_of[b])
@@ -52,17 +58,8 @@ def held_buddy(m: Kernel, address: int) -> int:
     raise KernelBug(f"{address:#x} is not a struct buddy that alloc_pages_desc returned and that is still allocated")
 
 
-def bad_order(m: Kernel, order: object) -> Exception:
-    """Say why there are no blocks of this order."""
-    if not isinstance(order, int):
-        return TypeError(f"order is a whole number from 0 to {m.max_order}, not {order!r}")
-    return ValueError(f"order is 0 to {m.max_order} on this machine, not {order}")
-
-
-def bad_page(m: Kernel, pfn: object, done: str) -> Exception:
+def bad_page(m: Kernel, pfn: int, done: str) -> KernelBug:
     """Say why the block at ``pfn`` cannot be freed or split."""
-    if not isinstance(pfn, int):
-        return TypeError(f"a pfn is a whole number, not {pfn!r}")
     if not 0 <= pfn < m.nr_pages:
         return KernelBug(f"there is no page {pfn} to be {done}; this machine has pages 0 to {m.nr_pages - 1}")
     kind, owner = m.desc_of[pfn] & 15, m.desc_of[pfn] & ~15

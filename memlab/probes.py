@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 from .addresses import address, pfn_of
 from .cache_table import slots, view_of
 from .kernel import Kernel
+from .number import whole
 from .points import OF_SEVERAL, POINTS, TRACE_POINTS, Point
 from .ram import KernelBug, Snapshot
 from .trace import Trace
@@ -143,8 +144,9 @@ class Probes:
         if times is not None:
             _from_1(times, "times", "1 or more, or None for every time")
         cpus = self.machine.config.cpus
-        if cpu is not None and not (isinstance(cpu, int) and not isinstance(cpu, bool) and 0 <= cpu < cpus):
-            raise ValueError(f"cpu is None for the CPU that is interrupted, or 0 to {cpus - 1}, not {cpu!r}")
+        must = f"cpu is None for the CPU that is interrupted, or 0 to {cpus - 1}"
+        if cpu is not None and not 0 <= (cpu := whole(cpu, must, ValueError)) < cpus:
+            raise ValueError(f"{must}, not {cpu}")
         return Interrupt(self, at, when, self._with_machine(handler), times, cpu)
 
     def look_at_point(self, at: str) -> None:
@@ -224,7 +226,7 @@ class Probes:
 
     def _probed(self, name: str, point: Point, call: Callable[..., object]) -> Callable[..., object]:
         m = self.machine
-        names, defaults = _parameters(getattr(call, "__func__", call))
+        names, defaults = _parameters(getattr(type(m), point.attribute))
 
         def probed(*args: Any, **kwargs: Any) -> object:
             if self.interrupts and self._start is None and not self._chain:
@@ -344,14 +346,13 @@ class Probes:
 
 @cache
 def _parameters(function: Callable[..., object]) -> tuple[list[str], dict[str, int]]:
-    """Return the names of a method's parameters, and the defaults that are numbers."""
+    """Return the names of the parameters of a function of a machine, and the defaults that are numbers."""
     parameters = list(inspect.signature(function).parameters.values())[1:]
     return [p.name for p in parameters], {p.name: p.default for p in parameters if isinstance(p.default, int)}
 
 
 def _from_1(value: int, what: str, means: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{what} is a whole number, not {value!r}")
+    value = whole(value, f"{what} is a whole number")
     if value < 1:
         raise ValueError(f"{what} is {means}; not {value}")
     return value

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
 
 from .addresses import B, V
+from .number import whole
 from .structs import PAGE_STRUCT_BYTES
 
 _MAP_NORESERVE: Final = 0x4000  # Linux's value; Python 3.11 has no name for it
@@ -108,12 +109,13 @@ class Ram:
 
     def page_address(self, pfn: int) -> int | None:
         """Return the virtual address of page ``pfn``, or None for a HIGHMEM page; ValueError if there is no such page."""
-        self._pfn(pfn)
+        pfn = self._pfn(pfn)
         return B + (pfn << self.PS) if pfn < self.highmem_pfn else None
 
     def virt_to_pfn(self, address: int) -> int:
         """Return the pfn of the page that holds the virtual address; ValueError if none does."""
-        pfn = (_whole(address, "an address") - B) >> self.PS
+        address = whole(address, "an address is a whole number")
+        pfn = (address - B) >> self.PS
         if not 0 <= pfn < self.highmem_pfn:
             raise ValueError(
                 f"{address:#x} is no virtual address of a page; those are {B:#x} to {B + (self.highmem_pfn << self.PS) - 1:#x}"
@@ -126,13 +128,15 @@ class Ram:
 
     def page_to_pfn(self, page: int) -> int:
         """Return the pfn whose struct page is at address ``page``; ValueError if none is."""
-        pfn, rest = divmod(_whole(page, "the address of a struct page") - V, self.page_bytes)
+        page = whole(page, "the address of a struct page is a whole number")
+        pfn, rest = divmod(page - V, self.page_bytes)
         if rest or not 0 <= pfn < self.nr_pages:
             raise ValueError(f"{page:#x} is no struct page; those are at {V:#x} plus {self.page_bytes} times a pfn below {self.nr_pages}")
         return pfn
 
     def _pfn(self, pfn: int) -> int:
-        if not 0 <= _whole(pfn, "a pfn") < self.nr_pages:
+        pfn = whole(pfn, "a pfn is a whole number")
+        if not 0 <= pfn < self.nr_pages:
             raise ValueError(f"there is no page {pfn}; this machine has pages 0 to {self.nr_pages - 1}")
         return pfn
 
@@ -140,7 +144,8 @@ class Ram:
 
     def read(self, address: int, n: int) -> bytes:
         """Return ``n`` bytes of RAM from a virtual (or vmemmap) address on; ValueError if they are not all RAM."""
-        at = self._span(address, n)
+        n = whole(n, "a number of bytes is a whole number")
+        at = self._span(whole(address, "an address is a whole number"), n)
         return self.map[at : at + n]
 
     @changes
@@ -152,17 +157,17 @@ class Ram:
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise TypeError(f"RAM is written with bytes, such as b'hello', not {data!r}")
         data = bytes(data)
-        at = self._span(address, len(data))
+        at = self._span(whole(address, "an address is a whole number"), len(data))
         self.map[at : at + len(data)] = data
         first, last = at >> self.PS, (at + max(len(data), 1) - 1) >> self.PS
         for pfn in range(first, min(last + 1, self.nr_pages)):
             self.touched[pfn] = not 0 <= pfn - self.mem_map_pfn < self.mem_map_pages  # the mem_map is copied by itself
 
     def _span(self, address: int, n: int) -> int:
-        if _whole(n, "a number of bytes") < 0:
+        if n < 0:
             raise ValueError(f"a number of bytes is 0 or more, not {n}")
         highmem, end = self.highmem_pfn << self.PS, self._kernel_end
-        at = _whole(address, "an address") - B
+        at = address - B
         if address >= V:  # the vmemmap: another name of the mem_map's pages
             at = address - V + (self.MM << 3)
             if address - V + n > 8 * self.mem_map_words:
@@ -212,12 +217,6 @@ class Ram:
         self.map[self.KA << 3 : self._kernel_end] = s._kernel
         at = self.MM << 3
         self.map[at : at + len(s._mem_map)] = s._mem_map
-
-
-def _whole(value: int, what: str) -> int:
-    if not isinstance(value, int):
-        raise TypeError(f"{what} is a whole number, not {value!r}")
-    return value
 
 
 def _reserve(n: int) -> mmap.mmap:

@@ -212,7 +212,7 @@ def kmem_cache_free(m: Kernel, c: int, address: int) -> None:
 
     Locks in Linux: none into the CPU's own slab; list_lock when a slab joins or leaves the partial list.
     """
-    if not isinstance(address, int) or not m._is_object(address, c):
+    if not m._is_object(address, c):
         raise bad_object(m, c, address)
     s = word(m.desc_of[(address - B) >> m.PS])
     if address == m.freelist_of[s] or address in cpu_heads(m, c):

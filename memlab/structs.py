@@ -15,7 +15,6 @@ from functools import cache
 from typing import Final
 
 from .layout import U8, U16, U32, U64, Chars, Flags, ListHead, ListHeads, Ptr, Struct, U64s
-from .memdesc import MemType
 
 # The flags word of struct buddy and struct slab:
 #
@@ -240,11 +239,3 @@ def zone(max_order: int) -> type[Struct]:
 
 PAGE_STRUCT_BYTES: Final = page.sizeof
 NR_CACHES: Final = 64
-# user of descriptors -> its struct, after which its cache is named, and the type of its pages
-USERS: Final[dict[str, tuple[type[memdesc], MemType]]] = {
-    "folio": (folio, MemType.FOLIO),
-    "anonmem": (anonmem, MemType.ANONMEM),
-    "filemem": (filemem, MemType.FILEMEM),
-    "pgtable": (ptdesc, MemType.PGTABLE),
-    "vmalloc": (vmalloc, MemType.VMALLOC),
-}

@@ -11,15 +11,18 @@ from functools import wraps
 from typing import Any
 
 from .kernel import Kernel
+from .number import whole
 from .ram import KernelBug, Snapshot
 
 
-def check_undo(steps: int) -> None:
-    """Refuse what is no number of steps.  ValueError."""
-    if not isinstance(steps, int) or steps < 0:
-        raise ValueError(f"undo is the number of steps that can be taken back, 0 or more, not {steps!r}")
+def check_undo(steps: int) -> int:
+    """Return a number of steps.  ValueError or TypeError for what is none."""
+    must = "undo is the number of steps that can be taken back, 0 or more"
+    if (steps := whole(steps, must, ValueError)) < 0:
+        raise ValueError(f"{must}, not {steps}")
     if steps > 1_000_000:
         raise ValueError(f"undo keeps a copy of RAM for each step; ask for fewer than {steps}")
+    return steps
 
 
 def remember(m: Kernel, steps: int) -> None:

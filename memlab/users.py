@@ -16,9 +16,9 @@ from .gfp import nested
 from .kernel import KERNEL, Kernel
 from .list_head import init_list_head, list_add_tail, list_first, list_for_each
 from .memdesc import MemType
+from .number import whole
 from .ram import KernelBug, changes
-from .structs import USERS
-from .words import LIST
+from .words import LIST, USERS
 
 
 @changes
@@ -78,14 +78,13 @@ def vmalloc(m: Kernel, size: int, gfp: int = KERNEL) -> int | None:
 
     Returns the address of the struct vmalloc, or None, with nothing kept.  ValueError or TypeError for a bad argument.
     """
-    if not isinstance(size, int):
-        raise TypeError(f"a size is a whole number of bytes, not {size!r}")
+    size = whole(size, "a size is a whole number of bytes")
     if not 1 <= size <= m.config.memory:
         raise ValueError(f"vmalloc takes 1 to {m.config.memory} bytes on this machine, not {size}")
-    page_bugs.check_request(m, 0, gfp, None)
+    _, gfp, _ = page_bugs.check_request(m, 0, gfp, None)
     area = _new_descriptor(m, "vmalloc", gfp)
     if not area:
-        return m.nothing()
+        return m.null_or_overflow()
     view, head = structs.vmalloc(m, area), word(area) + LIST
     view.nbytes, view.refcount = size, 1
     init_list_head(m, head)
@@ -93,7 +92,7 @@ def vmalloc(m: Kernel, size: int, gfp: int = KERNEL) -> int | None:
         b = m._alloc_pages(0, gfp, None, area | MemType.VMALLOC)
         if not b:
             _free_vmalloc(m, area)
-            return m.nothing()
+            return m.null_or_overflow()
         list_add_tail(m, b + LIST, head)
         view.nr_pages += 1
     return area
@@ -102,6 +101,7 @@ def vmalloc(m: Kernel, size: int, gfp: int = KERNEL) -> int | None:
 @changes
 def vfree(m: Kernel, address: int) -> None:
     """Free what vmalloc returned (struct vmalloc *), pages and descriptor.  KernelBug if it is no live struct vmalloc."""
+    address = whole(address, "the address of a descriptor is a whole number")
     _live(m, "vmalloc", address)
     _free_vmalloc(m, address)
 
@@ -118,14 +118,14 @@ def _new_descriptor(m: Kernel, user: str, gfp: int) -> int:
 
 
 def _alloc(m: Kernel, user: str, order: int, gfp: int) -> int | None:
-    page_bugs.check_request(m, order, gfp, None)
+    order, gfp, _ = page_bugs.check_request(m, order, gfp, None)
     desc = _new_descriptor(m, user, gfp)
     if not desc:
-        return m.nothing()
+        return m.null_or_overflow()
     b = m._alloc_pages(order, gfp, None, desc | USERS[user][1])
     if not b:
         m._kmem_cache_free(m.user_caches[user], desc)
-        return m.nothing()
+        return m.null_or_overflow()
     view: Any = USERS[user][0](m, desc)
     view.flags, view.buddy = m.flags_of[b], address(b)
     view.refcount, view.order = 1, order
@@ -133,6 +133,7 @@ def _alloc(m: Kernel, user: str, order: int, gfp: int) -> int | None:
 
 
 def _put(m: Kernel, user: str, desc: int) -> None:
+    desc = whole(desc, "the address of a descriptor is a whole number")
     b = _live(m, user, desc)
     view: Any = USERS[user][0](m, desc)
     view.refcount -= 1
@@ -152,8 +153,6 @@ def _live(m: Kernel, user: str, desc: int) -> int:
 
     KernelBug if there is none, which is so for a descriptor that was put, whatever its bytes still say.
     """
-    if not isinstance(desc, int):
-        raise TypeError(f"the address of a descriptor is a whole number, not {desc!r}")
     if m._is_object(desc, m.user_caches[user]):
         d = word(desc)
         b = list_first(m, d + LIST) - LIST if user == "vmalloc" else word(m.buddy_of[d])

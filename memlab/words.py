@@ -23,7 +23,21 @@ from __future__ import annotations
 from typing import Final
 
 from .memdesc import MemType
-from .structs import NR_CACHES, buddy, kmem_cache, kmem_cache_cpu, kmem_cache_node, memdesc, per_cpu_pages, slab
+from .structs import (
+    NR_CACHES,
+    anonmem,
+    buddy,
+    filemem,
+    folio,
+    kmem_cache,
+    kmem_cache_cpu,
+    kmem_cache_node,
+    memdesc,
+    per_cpu_pages,
+    ptdesc,
+    slab,
+    vmalloc,
+)
 
 FREE: Final = int(MemType.FREE)  # the type bits of a mem_desc
 BUDDY: Final = int(MemType.BUDDY)
@@ -46,6 +60,19 @@ ORDER_SHIFT: Final = 32
 FROZEN: Final = 1 << 40
 DEBUG: Final = 1 << 48
 ORDER_0: Final = 1 << ORDER_SHIFT  # the counts of an ordinary slab of order 0 that is no CPU's are below this
+
+# user of descriptors -> its struct, after which its cache is named, and the type of its pages
+USERS: Final[dict[str, tuple[type[memdesc], MemType]]] = {
+    "folio": (folio, MemType.FOLIO),
+    "anonmem": (anonmem, MemType.ANONMEM),
+    "filemem": (filemem, MemType.FILEMEM),
+    "pgtable": (ptdesc, MemType.PGTABLE),
+    "vmalloc": (vmalloc, MemType.VMALLOC),
+}
+
+
+# their pages are one block, whose buddy they name
+ONE_BLOCK: Final = frozenset(kind for _, kind in USERS.values() if kind is not MemType.VMALLOC)
 
 
 class Columns:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memlab import GFP, KernelBug, Machine
+from memlab.recording import Recording
 
 SHAPES = (
     {"memory": "8K", "page_size": 256, "max_order": 4},
@@ -15,7 +16,7 @@ SHAPES = (
     {"memory": "16K", "page_size": 512, "max_order": 5, "highmem": "4K", "watermarks": (2, 3, 4)},
     {"memory": "16K", "page_size": 512, "max_order": 5, "pcp": True},
 )
-IN_LINE = ("alloc_pages", "free_pages", "_kmem_cache_alloc", "_kmem_cache_alloc_bulk", "_kmem_cache_free")
+IN_LINE = ("alloc_pages", "free_pages", "_kmem_cache_alloc")
 
 
 class Plain(Machine):
@@ -27,7 +28,7 @@ sys.setrecursionlimit(max(sys.getrecursionlimit(), 4 * Machine("1M").frame_limit
 
 def both(shape):
     fast, plain = Machine(**shape), Plain(**shape)
-    assert set(IN_LINE) <= set(vars(fast))
+    assert set(IN_LINE) & set(vars(fast)) == set(IN_LINE[2:] if shape.get("pcp") else IN_LINE)
     assert not set(IN_LINE) & set(vars(plain))
     return fast, plain
 
@@ -112,8 +113,7 @@ def exact_order(m):
 
 
 def objects(m):
-    cache = m._kmem_cache_alloc, m._kmem_cache_free
-    cache[1](m.KC_BUDDY, cache[0](m.KC_BUDDY, GFP.KERNEL, None))
+    m.cache.free(m.cache.alloc())
 
 
 @pytest.mark.parametrize("work", [split_and_merge, exact_order, objects], ids=lambda work: work.__name__)
@@ -121,20 +121,48 @@ def test_a_common_case_in_line_takes_fewer_calls(work):
     fast, plain = both({"memory": "1M", "design": "bounded"})
     for m in (fast, plain):
         m.alloc_pages(0)  # the caches are warm, and the lower orders have a block
+        m.cache = m.caches["kmalloc-64"]
         work(m)
     assert calls_of(fast, work) * 2 < calls_of(plain, work)
 
 
 def test_a_machine_with_undo_runs_the_plain_text_and_a_watched_one_too():
-    from memlab.recording import Recording  # noqa: PLC0415 - only here
-
     assert all(hasattr(vars(Machine("1M", undo=1))[name], "__wrapped__") for name in IN_LINE)
     m, writes = Machine("1M"), []
+    cache = m.caches["kmalloc-64"]
     with Recording(m) as recording, recording.watch(writes.append):
         assert not set(IN_LINE) & set(vars(m))
+        assert "alloc" not in vars(cache)
         m.alloc_pages(0)
     assert writes
     assert set(IN_LINE) <= set(vars(m))
+    assert "alloc" in vars(cache)
+
+
+def test_a_call_of_a_cache_that_somebody_listens_to_is_seen():
+    m = Machine("1M")
+    cache = m.caches["kmalloc-64"]
+    cache.free(cache.alloc())
+    with m.trace() as t:
+        cache.free(cache.alloc())
+    assert [call.name for call in t.calls] == ["kmem_cache_alloc", "kmem_cache_free"]
+
+
+def test_what_is_kept_of_a_cache_for_speed_goes_with_it():
+    m = Machine("1M")
+    fresh, old = m.snapshot(), m.kmem_cache_create("old", 64)
+    obj = old.alloc()
+    old.free(obj)
+    old.destroy()
+    new = m.kmem_cache_create("new", 32)  # in the same slot of the table
+    taken = new.alloc()
+    for call in (old.alloc, lambda: old.free(taken)):
+        with pytest.raises(KernelBug, match="destroyed"):
+            call()
+    m.restore(fresh)
+    with pytest.raises(KernelBug, match="destroyed"):
+        new.alloc()
+    m.check()
 
 
 def test_a_function_that_somebody_put_on_a_machine_stays_there():

@@ -6,40 +6,18 @@ Every refusal is followed by a comparison of snapshots: RAM is as it was before 
 from contextlib import contextmanager
 
 import pytest
+from machines import cpu_of, node_of, row, slab_of, tiny, word
 
 from memlab import GFP, SLAB, Corruption, KernelBug, Machine, MemType
-from memlab.structs import kmem_cache_cpu, kmem_cache_node
+from memlab.structs import kmem_cache_node
 
 TINY = {"memory": "64K", "page_size": 256, "max_order": 4}
 PER_SLAB = 8  # objects of 32 bytes in a page of 256
 
 
-def tiny(**more):
-    return Machine(**TINY | more)
-
-
 def things(m=None, size=32, **options):
     """Return a cache of objects of 32 bytes, eight to a slab of one page, on a tiny machine."""
     return (m or tiny()).kmem_cache_create("thing", size, **options)
-
-
-def word(m, address):
-    return int.from_bytes(m.read(address, 8), "little")
-
-
-def slab_of(m, obj):
-    return m.slab(m.mem_desc(m.virt_to_pfn(obj)).address)
-
-
-def node_of(cache, node=0):
-    return kmem_cache_node(cache.machine, cache.struct.node + node * kmem_cache_node.sizeof)
-
-
-def cpu_of(cache, cpu=0):
-    """Return the view of what a CPU holds of a cache."""
-    m = cache.machine
-    first, count = next((start, count) for name, start, _, count in m.kernel_tables if name == "kmem_cache_cpu")
-    return kmem_cache_cpu(m, m.B + 8 * first + cpu * (count // m.config.cpus) * kmem_cache_cpu.sizeof + 8 * cache.struct.cpu_slab)
 
 
 def freelist(cache, first):
@@ -50,10 +28,6 @@ def freelist(cache, first):
         found.append(first)
         first = word(cache.machine, first + cache.struct.offset)
     return found
-
-
-def row(m, name):
-    return next(r for r in m.slabinfo() if r["name"] == name)
 
 
 @contextmanager
@@ -818,82 +792,6 @@ def test_a_double_free_further_down_is_for_the_debug_flag_to_find_and_leaves_a_c
         m.check()
 
 
-def foreign(m, kind):
-    """Return an address that is no object of the cache "thing", of some kind, and what the refusal says."""
-    cache = m.caches["thing"]
-    obj = cache.alloc()
-    return {
-        "another cache's object": (
-            m.kmem_cache_create("other", 32).alloc(),
-            "is an object of the cache other, not of thing; free it there",
-        ),
-        "inside an object": (obj + 16, f"is 16 bytes into an object of thing; the object starts at {obj:#x}"),
-        "a page": (m.get_free_page(), "which is no slab's, so it is no object of thing"),
-        "a free page": (m.page_address(m.nr_pages - 1), "which is no slab's"),
-        "a page of the mem_map": (m.page_address(m.mem_map_pfn), "which is no slab's"),
-        "a struct page": (m.pfn_to_page(9), "is no virtual address of this machine's memory"),
-        "below RAM": (m.B - 32, "is no virtual address"),
-        "behind RAM": (m.B + m.nr_pages * m.page_size, "is no virtual address"),
-        "zero": (0, "0x0 is no virtual address"),
-        "negative": (-32, "is no virtual address"),
-        "huge": (1 << 80, "is no virtual address"),
-    }[kind]
-
-
-@pytest.mark.parametrize("flags", [0, SLAB.DEBUG], ids=["plain", "DEBUG"])
-@pytest.mark.parametrize(
-    "kind",
-    [
-        *("another cache's object", "inside an object", "a page", "a free page", "a page of the mem_map", "a struct page"),
-        *("below RAM", "behind RAM", "zero", "negative", "huge"),
-    ],
-)
-def test_what_is_no_object_of_the_cache_is_refused(kind, flags):
-    m = tiny()
-    cache = things(m, flags=flags)
-    address, says = foreign(m, kind)
-    with refused(m, KernelBug, says):
-        cache.free(address)
-    with refused(m, KernelBug, says):
-        cache.free_bulk([address])
-
-
-def test_the_waste_behind_a_slabs_last_object_is_no_object():
-    m = tiny()
-    cache = things(m, size=48)
-    s = slab_of(m, cache.alloc())
-    assert 0 < (m.page_size << s.order) - 48 * s.objects < 48
-    with refused(m, KernelBug, f"is in a slab of thing, but not in one of its {s.objects} objects"):
-        cache.free(s.virt + 48 * s.objects)
-
-
-@pytest.mark.parametrize("bad", ["0xffff888000001000", None, 1.5])
-def test_what_is_no_address_is_a_type_error(bad):
-    cache = things()
-    with refused(cache.machine, TypeError, "whole number"):
-        cache.free(bad)
-    with refused(cache.machine, TypeError, "whole number"):
-        cache.free_bulk([bad])
-
-
-def test_pages_of_a_slab_are_freed_by_their_cache_only():
-    cache = things()
-    m = cache.machine
-    pfn = m.virt_to_pfn(cache.alloc())
-    with refused(m, KernelBug, f"page {pfn} belongs to the slab"):
-        m.free_pages(pfn)
-
-
-def test_descriptors_in_use_are_not_freed_through_their_cache():
-    m = tiny()
-    buddy, slab = m.mem_desc(m.alloc_pages(0)).address, slab_of(m, m.kmalloc(32)).address
-    for name, address in (("kmem_cache_buddy", buddy), ("kmem_cache_slab", slab)):
-        with refused(m, KernelBug, f"{address:#x} of {name} was not allocated through this cache's alloc"):
-            m.caches[name].free(address)
-        with refused(m, KernelBug, "was not allocated"):
-            m.caches[name].free_bulk([address])
-
-
 def test_descriptors_taken_by_hand_are_given_back_by_hand():
     m = tiny()
     cache = m.caches["kmem_cache_buddy"]
@@ -979,71 +877,10 @@ def test_kmalloc_until_nothing_is_left_is_none_and_nothing_leaks():
     assert m.check() is None
 
 
-@pytest.mark.parametrize(
-    ("kind", "match", "arguments"),
-    [
-        (ValueError, "1 to 4096 bytes on this machine, not 0", (0,)),
-        (ValueError, "1 to 4096 bytes", (-1,)),
-        (ValueError, "1 to 4096 bytes", (4097,)),
-        (TypeError, "whole number of bytes, not '64'", ("64",)),
-        (ValueError, "no GFP flag", (64, 1 << 30)),
-        (ValueError, "no GFP flag", (4096, 1 << 30)),
-        (TypeError, "GFP flags", (64, None)),
-        (ValueError, "lowmem", (64, GFP.KERNEL | GFP.HIGHMEM)),
-        (ValueError, "lowmem", (4096, GFP.KERNEL | GFP.HIGHMEM)),
-    ],
-)
-def test_kmalloc_refuses_what_it_cannot_do(kind, match, arguments):
-    m = tiny()
-    with refused(m, kind, match):
-        m.kmalloc(*arguments)
-
-
 def test_kfree_of_none_does_nothing():
     m = tiny()
     with refused_nothing(m):
         m.kfree(None)
-
-
-@pytest.mark.parametrize(
-    ("make", "match"),
-    [
-        (lambda m: things(m).alloc(), "is an object of the cache thing; free it there, not with kfree"),
-        (lambda m: m.kmalloc(64) + 8, "8 bytes into an object"),
-        (lambda m: m.kmalloc(2048) + 256, "tail page"),
-        (lambda m: m.kmalloc(2048) + 8, "was not returned by kmalloc"),
-        (lambda m: m.get_free_page(), "was not returned by kmalloc"),
-        (lambda m: m.page_address(m.alloc_pages(1)), "was not returned by kmalloc"),
-        (lambda m: m.page_address(m.nr_pages - 1), "free already"),
-        (lambda m: m.page_address(m.mem_map_pfn), "reserved"),
-        (lambda m: m.page_address(m.page_to_pfn(m.buddy(m.slab(m.folio_alloc(0)).buddy).page)), "belongs to the folio"),
-        (lambda m: m.folio_alloc(0), "is an object of the cache folio"),
-        (lambda m: m.mem_desc(m.alloc_pages(0)).address, "is an object of the cache kmem_cache_buddy"),
-        (lambda m: m.pfn_to_page(3), "no virtual address"),
-        (lambda _: 0, "no virtual address"),
-        (lambda _: -8, "no virtual address"),
-    ],
-)
-def test_kfree_refuses_what_kmalloc_did_not_return(make, match):
-    m = tiny(memory="128K")
-    address = make(m)
-    with refused(m, KernelBug, match):
-        m.kfree(address)
-
-
-@pytest.mark.parametrize("size", [64, 4096])
-def test_kfree_finds_a_double_free(size):
-    m = tiny()
-    address = m.kmalloc(size)
-    m.kfree(address)
-    with refused(m, KernelBug, "free already"):
-        m.kfree(address)
-
-
-def test_kfree_wants_a_whole_number():
-    m = tiny()
-    with refused(m, TypeError, "whole number, not '0x10'"):
-        m.kfree("0x10")
 
 
 # -- slabinfo

@@ -3,10 +3,11 @@
 from itertools import pairwise
 
 import pytest
+from machines import DESIGNS, spare
 
 from memlab import KernelBug, Machine
+from memlab.points import POINTS
 
-DESIGNS = ("as-written", "bounded")
 MAY_FAIL = [name for name, may_fail in Machine.TRACE_POINTS.items() if may_fail]
 FREES = [name for name, may_fail in Machine.TRACE_POINTS.items() if not may_fail]
 
@@ -16,11 +17,6 @@ def m(request):
     machine = Machine("1M", design=request.param)
     yield machine
     machine.check()
-
-
-def spare(m, cache):
-    row = next(row for row in m.slabinfo() if row["name"] == cache)
-    return row["num_objs"] - row["active_objs"]
 
 
 def nothing_at_hand(m, least):
@@ -164,7 +160,7 @@ def test_nothing_is_installed_before_and_after_a_trace(m):
         assert set(vars(m)) > set(before)
         m.alloc_pages(0)
     assert vars(m) == before
-    assert "alloc_pages" not in vars(m)
+    assert {point.attribute for points in POINTS.values() for point in points} & set(vars(m)) == set(m._in_line)
 
 
 def test_nothing_is_installed_after_an_exception(m):

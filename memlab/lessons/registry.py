@@ -1,4 +1,4 @@
-"""Where the chapters are found: chNN.py files in this folder, each loaded when it is first asked for.
+"""Where the chapters are found: chNN folders beside this file, each loaded when it is first asked for.
 
 Used by the rest of the package.  Imports model; never a chapter by name, so that one chapter's mistake stays its own.
 """
@@ -25,15 +25,14 @@ class LessonError(Exception):
 @cache
 def chapters() -> tuple[Chapter, ...]:
     """Return all chapters that ask something, in order; this loads them all."""
-    return tuple(chapter(path.stem.removeprefix("ch")) for path in sorted(_HERE.glob("ch[0-9][0-9].py")))
+    return tuple(map(chapter, _numbers()))
 
 
 @cache
 def chapter(number: str) -> Chapter:
     """Return a chapter by its number, two digits; LessonError if there is none."""
-    if not isinstance(number, str) or not re.fullmatch(r"\d\d", number, re.ASCII) or not (_HERE / f"ch{number}.py").is_file():
-        there = ", ".join(path.stem.removeprefix("ch") for path in sorted(_HERE.glob("ch[0-9][0-9].py")))
-        raise LessonError(f"There is no chapter {number!r}; there are {there}.")
+    if number not in _numbers():
+        raise LessonError(f"There is no chapter {number!r}; there are {', '.join(_numbers())}.")
     return importlib.import_module(f".ch{number}", __package__).CHAPTER
 
 
@@ -55,7 +54,7 @@ def find_drill(name: str) -> Drill:
 
 def reference(chapter: Chapter, exercise: Exercise) -> str:
     """Return the source of an exercise's reference answer."""
-    answers = importlib.import_module(f".answers.ch{chapter.number}", __package__)
+    answers = importlib.import_module(f".ch{chapter.number}.answers", __package__)
     return inspect.getsource(getattr(answers, function_name(exercise)))
 
 
@@ -65,6 +64,10 @@ def function_name(exercise: Exercise) -> str:
     if found is None:
         raise ValueError(f"the stub of exercise {exercise.id} defines no function")
     return found[1]
+
+
+def _numbers() -> list[str]:
+    return sorted(path.name.removeprefix("ch") for path in _HERE.glob("ch[0-9][0-9]"))
 
 
 def _home(name: object) -> Chapter:

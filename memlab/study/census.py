@@ -21,7 +21,8 @@ from ..cache_table import cpu_heads, slab_order, slabs_of, walk_freelist
 from ..machine import Machine
 from ..memdesc import MemType
 from ..ram import Snapshot
-from ..structs import UNUSED, USERS
+from ..structs import UNUSED
+from ..words import USERS
 
 
 class Design(NamedTuple):
@@ -43,7 +44,7 @@ class Design(NamedTuple):
 TODAY: Final = Design("64-byte pages", structs.old_page.sizeof, 0, False)
 MEM_DESC: Final = Design("8-byte pages", structs.page.sizeof, structs.buddy.sizeof, True)
 # a descriptor's name -> its bytes: struct slab, and those of the users
-DESCRIPTORS: Final = {s.struct: s.sizeof for s in (structs.slab, *(struct for struct, _ in USERS.values()))}
+DESCRIPTORS: Final = {"slab": structs.slab.sizeof} | {s.struct: s.sizeof for s, _ in USERS.values()}
 
 _CACHES: Final = {"buddy": "kmem_cache_buddy", "slab": "kmem_cache_slab"} | {s.struct: s.struct for s, _ in USERS.values()}
 _NAMES: Final = {MemType.SLAB: "slab"} | {kind: s.struct for s, kind in USERS.values() if kind is not MemType.VMALLOC}

@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 from ..layout import U8, U64, Chars, Flags, ListHead, Ptr, Struct, U64s
 from ..list_head import init_list_head, list_add, list_del, list_for_each
 from ..ram import Ram
+from ..words import Columns
 
 NODE: Final = 2  # in the low bits of a slot or root that holds a node's address (the xarray's xa_mk_node)
 
@@ -142,7 +143,7 @@ class Node(NamedTuple):
     prefix: int
 
 
-class RadixTrees(Ram):
+class RadixTrees(Columns, Ram):
     """RAM with a two-word struct page, zones whose free blocks are in trees, and the pool of nodes."""
 
     page_bytes = page.sizeof
@@ -152,7 +153,7 @@ class RadixTrees(Ram):
         zones = [("Normal", 0, highmem_pfn)] + [("HighMem", highmem_pfn, nr_pages)] * (highmem_pfn < nr_pages)
         struct = zone(max_order)
         kernel_bytes = len(zones) * struct.sizeof + node_pool.sizeof + radix_stat.sizeof
-        super().__init__(nr_pages, page_size, kernel_bytes, radix_stat.sizeof, 0, highmem_pfn)
+        Ram.__init__(self, nr_pages, page_size, kernel_bytes, radix_stat.sizeof, 0, highmem_pfn)
         self.xa_node = xa_node(16 if page_size < 4096 else 64)
         self.shift = 4 if page_size < 4096 else 6
         self.mask = (1 << self.shift) - 1

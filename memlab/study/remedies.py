@@ -20,6 +20,7 @@ from ..cache_table import slabs_of
 from ..config import Zonelist
 from ..gfp import GFP
 from ..kernel import bind
+from ..list_head import list_empty
 from ..machine import Machine
 from ..ram import KernelBug
 from .consumers import EatBuddies, EatSlabs, free_descriptors
@@ -43,7 +44,9 @@ class MempoolMachine(Machine):
         self.reserve = want
 
     def _get_pages(self, order: int, gfp: int, zonelist: Zonelist, desc: int) -> int:
-        self.fill_reserve(gfp)
+        first = zonelist[0] if zonelist else None
+        if desc or first is None or list_empty(self, first.heads + 2 * order) or self.w[first.free] - (1 << order) < first.low:
+            self.fill_reserve(gfp)  # a block of the order itself takes no descriptor
         return super()._get_pages(order, gfp, zonelist, desc)
 
     def _new_slab(self, c: int, gfp: int, node: int | None) -> int:

@@ -18,8 +18,8 @@ from typing import Final, NamedTuple
 from ...machine import Machine
 from ...memdesc import MemType
 from ...slub_size import SLAB, objects_per_slab
-from ...structs import HELD, UNUSED, USERS, kmem_cache_node, memdesc, slab
-from ...words import CPU_ROW, LIST, NODE_WORDS, PARTIAL
+from ...structs import HELD, UNUSED, kmem_cache_node, memdesc, slab
+from ...words import CPU_ROW, LIST, NODE_WORDS, PARTIAL, USERS
 
 _FREE, _BUDDY, _SLAB, _FOLIO, _VMALLOC = (int(MemType[kind]) for kind in ("FREE", "BUDDY", "SLAB", "FOLIO", "VMALLOC"))
 # words of struct slab, struct kmem_cache_node and struct buddy

@@ -13,8 +13,7 @@ from ...descriptors import alloc_slab_page, describe, shrink_cache
 from ...gfp import GFP, nested
 from ...kernel import Kernel, bind
 from ...list_head import chain_add, list_add, list_del
-from ...ram import KernelBug
-from ...slub import _debug_alloc, activate, flush_all, refill
+from ...slub import activate, flush_all, refill
 from ...words import FREE, FROZEN, LIST, SLAB_TYPE
 from .textbook import Textbook
 
@@ -132,16 +131,8 @@ class Cuckoo(Textbook):
 
 
 def ___slab_alloc(m: Kernel, c: int, gfp: int, node: int | None) -> int:
-    """Take from the active slab what other CPUs freed, else activate a partial slab, else a new one.
-
-    Returns an object's address or 0.  When a new slab cannot be had, looks again: getting one may have brought free objects about.
-    Locks in Linux: list_lock while the partial list is searched.
-    """
+    """Take an object from the CPU's slab, or from a partial slab, or from a new one.  Returns its address, or 0."""
     node = m.node if node is None else node
-    if c not in m.ordinary:
-        if not m.serial_of[c]:
-            raise KernelBug("this cache was destroyed; create it again before you allocate from it")
-        return _debug_alloc(m, c, gfp, node)
     obj = refill(m, c, node)
     if obj:
         return obj

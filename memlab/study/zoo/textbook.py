@@ -9,14 +9,15 @@ It leaves out what tiny machines do not have: per-CPU page lists, __GFP_ZERO, de
 from __future__ import annotations
 
 from ...addresses import V, address, word
-from ...cache_table import add_partial, discard, inuse, node_of, partial_slabs, remove_partial, slab_pfn, walk_freelist
+from ...cache_table import add_partial, discard, inuse, node_of, partial_slabs, percpu, remove_partial, slab_pfn, walk_freelist
 from ...config import Entry, Zonelist
 from ...descriptors import alloc_slab_page, describe, shrink_cache
 from ...gfp import nested
+from ...kernel import Kernel, bind
 from ...list_head import chain_add, list_add, list_del, list_first
 from ...machine import Machine
 from ...page_alloc import find
-from ...slub import flush_all
+from ...slub import activate, flush_all, refill
 from ...words import FREE, FROZEN, LIST, SLAB_TYPE
 
 Found = tuple[Entry, int, int]  # a free block: its zone, its order, its buddy
@@ -139,3 +140,22 @@ class Textbook(Machine):
     def _lies_in(self, at: int, s: int) -> bool:
         """Say whether the word ``at`` lies in the first page of a slab."""
         return at >> self.WS == slab_pfn(self, s)
+
+
+def ___slab_alloc(m: Kernel, c: int, gfp: int, node: int | None) -> int:
+    """Take an object from the CPU's slab, or from a partial slab, or from a new one.  Returns its address, or 0."""
+    node = m.node if node is None else node
+    obj = refill(m, c, node)
+    if obj:
+        return obj
+    s = m._new_slab(c, gfp, node)
+    if not s:
+        return 0 if m._overflow else refill(m, c, node)
+    p = percpu(m, c)
+    if m.cpu_slab_of[p]:
+        add_partial(m, s, node_of(m, c, s))
+        return refill(m, c, node)
+    return activate(m, c, s, p)
+
+
+bind(Textbook, ___slab_alloc)

@@ -1,0 +1,42 @@
+"""The machines and words that chapter 07's predictions, exercises and notebook share.  Imports the core, labs and study."""
+
+from __future__ import annotations
+
+from ...machine import Machine
+from ...memdesc import MemType
+
+
+def host(m: Machine, address: int) -> int | None:
+    """Return the page that an address lies in, or None if it is in the kernel's own area."""
+    try:
+        return m.virt_to_pfn(address)
+    except ValueError:
+        return None
+
+
+def build(m: Machine) -> int:
+    """Have kmem_cache_slab build a slab with __alloc_slab, and return the first page that it took."""
+    return m.virt_to_pfn(m.caches["kmem_cache_slab"].alloc() or 0)
+
+
+def slab_table(m: Machine) -> str:
+    """Return a table of the slabs of descriptors: which page each is, and the pages that its struct slab and its struct buddy lie in."""
+    lines = ["page  cache             struct slab in page  struct buddy in page"]
+    for pfn in range(m.nr_pages):
+        desc = m.mem_desc(pfn)
+        if desc.type is MemType.SLAB:
+            slab = m.slab(desc.address)
+            name = next(name for name, cache in m.caches.items() if cache.address == slab.slab_cache)
+            if name.startswith("kmem_cache_"):
+                lines.append(f"{pfn:4}  {name:16}  {host(m, desc.address):19}  {host(m, slab.buddy)!s:>20}")
+    return "\n".join(lines)
+
+
+def descriptor_pages(m: Machine) -> int:
+    """Return how many pages hold descriptors, struct buddys and struct slabs."""
+    return sum(row["num_slabs"] for row in m.slabinfo() if row["name"] in ("kmem_cache_buddy", "kmem_cache_slab"))
+
+
+def pages_in_words(n: int) -> str:
+    """Count pages in a sentence."""
+    return f"{n} page{'' if n == 1 else 's'}"
