@@ -5,12 +5,4 @@ from .drills import DRILLS
 from .exercises import EXERCISES
 from .predictions import PREDICTIONS
 
-CHAPTER = Chapter(
-    number="06",
-    title="A slab and its buddy",
-    notebook="06_slab_and_buddy.ipynb",
-    minutes=35,
-    exercises=EXERCISES,
-    predictions=PREDICTIONS,
-    drills=DRILLS,
-)
+CHAPTER = Chapter("06", "A slab and its buddy", "06_slab_and_buddy.ipynb", 35, EXERCISES, PREDICTIONS, DRILLS)

@@ -10,8 +10,6 @@ from ...machine import Machine
 from ...trace import Trace
 
 Read = Callable[[int], int]  # the word at an address
-
-
 Fault = Callable[..., Any]
 
 

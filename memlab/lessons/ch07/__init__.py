@@ -5,12 +5,4 @@ from .drills import DRILLS
 from .exercises import EXERCISES
 from .predictions import PREDICTIONS
 
-CHAPTER = Chapter(
-    number="07",
-    title="Who describes the describer?",
-    notebook="07_bootstrap.ipynb",
-    minutes=40,
-    exercises=EXERCISES,
-    predictions=PREDICTIONS,
-    drills=DRILLS,
-)
+CHAPTER = Chapter("07", "Who describes the describer?", "07_bootstrap.ipynb", 40, EXERCISES, PREDICTIONS, DRILLS)

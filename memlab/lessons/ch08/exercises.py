@@ -15,34 +15,7 @@ from ...study.request import walk_zonelist
 from ..model import Exercise, Verdict
 from .scene import ANYWHERE, lowered, nearly_empty, zone_of
 
-# States of the Machine lab: a block of HighMem; the trace's zones; two nodes with their last pages; lowmem used up and HighMem whole.
-_DESCRIPTOR = (
-    "memlab1.machine.pdnbltf5bzadagcg4f5xtzyomlwf4p7rcoyyunasd422b6wvks6xpddhpbhabe57fvsabg6jcismznu2tv3eiapwmqmxegha5c5ispkeyduwm4uqvhalu7aqphlo"
-    "ssxvvwvb7lp7fdfly2cuaoa6hhf7mmjmomn6h26cd5i.e603c38e4689921a115a6129"
-)
-
-
-_TRACE = (
-    "memlab1.machine.pdnkwvrkjywsslkqwkvfmkwojaweqvnsklfmqtgpzbg42vnk2visulsjfuufnmukrzlevs6mzfi5fkkwvlfm6a5j6eakv4knzvk4qt2tzdfu6skvgbikvdovyfio"
-    "lf27ssnzqq2asgf26i4krlmfuab6muyak.dd9217efe6c1a42e4ada521e"
-)
-
-
-_TIGHT = (
-    "memlab1.machine.pdnkwvrkjywsslkqwkvfmkwojaweqvnskivmstgpfbi2vvkrfixesljik2zivdswjlf4zskr2kuvnkwkz4b2t4glf7fe3tcrzbhvhsglj5evkmcqvkg5kinezaik"
-    "qkfwcyab3vzeym.c14f4fd7364c3f843b4cdd5d"
-)
-
-
-_LOWMEM_GONE = (
-    "memlab1.machine.pdnkwvrkjywsslkqwkvfmkwojaweqvnsklfmqtgpzbg42vnk2visulsjfuufnmukrzlevs6mzfi5fkkwvlfm6a5j6hfs7ssnzri4qt2tzdfu6skvgbikvdovyfio"
-    "jyxljbaakftdmjvqcagyf7hq.e7363e398d9b601a684b6193"
-)
-
-
 _FLAGS = {name: bit for name, bit in vars(GFP).items() if isinstance(bit, int) and bit.bit_count() == 1}
-
-
 _WHY_NOT = {
     GFP.HIGHMEM: "a descriptor in a page without an address could not be read",
     GFP.DMA: "a descriptor can be in any lowmem page, and DMA pages are precious",
@@ -179,6 +152,7 @@ def _lowmem(m: Machine) -> str:
     return f"free lowmem pages: {', '.join(free)}"
 
 
+# The states: a block of HighMem; the trace's zones; two nodes with their last pages; lowmem used up and HighMem whole.
 EXERCISES = (
     Exercise(
         "08.1",
@@ -195,7 +169,7 @@ EXERCISES = (
         explanation=(
             "What is stripped says where and how the caller wants ITS pages. What stays says what the caller may do for them: wait, start disk traffic, take of the last pages."
         ),
-        state=_DESCRIPTOR,
+        state="memlab1.machine.pdnbltf5bzadagcg4f5xtzyomlwf4p7rcoyyunasd422b6wvks6xpddhpbhabe57fvsabg6jcismznu2tv3eiapwmqmxegha5c5ispkeyduwm4uqvhalu7aqphlossxvvwvb7lp7fdfly2cuaoa6hhf7mmjmomn6h26cd5i.e603c38e4689921a115a6129",
     ),
     Exercise(
         "08.2",
@@ -213,7 +187,7 @@ EXERCISES = (
             "Nobody gives in the first round. In the second a zone must keep min + reserve; GFP_KERNEL does not lower it.",
         ),
         explanation="36 pages would stay in Normal, and 32 + 4 must. One page less, and DMA would be asked again, and refuse; then the answer would be None.",
-        state=_TRACE,
+        state="memlab1.machine.pdnkwvrkjywsslkqwkvfmkwojaweqvnsklfmqtgpzbg42vnk2visulsjfuufnmukrzlevs6mzfi5fkkwvlfm6a5j6eakv4knzvk4qt2tzdfu6skvgbikvdovyfiolf27ssnzqq2asgf26i4krlmfuab6muyak.dd9217efe6c1a42e4ada521e",
     ),
     Exercise(
         "08.3",
@@ -233,7 +207,7 @@ EXERCISES = (
             "The quarter is only for those who have __GFP_HIGH: GFP_NOWAIT cannot wait, but need not have it either.",
         ),
         explanation="Only the min watermark is lowered, never lowmem_reserve: the reserve keeps pages for others, however urgent it is here.",
-        state=_TIGHT,
+        state="memlab1.machine.pdnkwvrkjywsslkqwkvfmkwojaweqvnskivmstgpfbi2vvkrfixesljik2zivdswjlf4zskr2kuvnkwkz4b2t4glf7fe3tcrzbhvhsglj5evkmcqvkg5kinezaikqkfwcyab3vzeym.c14f4fd7364c3f843b4cdd5d",
     ),
     Exercise(
         "08.4",
@@ -255,6 +229,6 @@ EXERCISES = (
             "Large blocks first: 120 pages are stranded. GFP_ATOMIC, which uses up more of lowmem, strands 74. The email does not speak of this, and on 64-bit machines there is no "
             "HIGHMEM; but it is a price of descriptors that lie apart."
         ),
-        state=_LOWMEM_GONE,
+        state="memlab1.machine.pdnkwvrkjywsslkqwkvfmkwojaweqvnsklfmqtgpzbg42vnk2visulsjfuufnmukrzlevs6mzfi5fkkwvlfm6a5j6hfs7ssnzri4qt2tzdfu6skvgbikvdovyfiojyxljbaakftdmjvqcagyf7hq.e7363e398d9b601a684b6193",
     ),
 )

@@ -5,12 +5,4 @@ from .drills import DRILLS
 from .exercises import EXERCISES
 from .predictions import PREDICTIONS
 
-CHAPTER = Chapter(
-    number="09",
-    title="The worst case",
-    notebook="09_worst_case.ipynb",
-    minutes=40,
-    exercises=EXERCISES,
-    predictions=PREDICTIONS,
-    drills=DRILLS,
-)
+CHAPTER = Chapter("09", "The worst case", "09_worst_case.ipynb", 40, EXERCISES, PREDICTIONS, DRILLS)

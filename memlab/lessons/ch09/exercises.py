@@ -5,32 +5,7 @@ from __future__ import annotations
 from ..model import Exercise
 from .checks import check_backtrace, check_by_hand, check_fill, check_stack
 
-# States of the Nesting lab: the email's chain; one free struct slab, not yet called; the same, called; the small machine, struct slabs taken.
-_EMAIL = (
-    "memlab1.nesting.pdne3dwbbkbuadcep5s4tkocd3nox7ukrdcdllosovozelffrd7542bj6skgd4rssmgyjnawbdn64qmurjagqw2tzafh4o4ecicmrk53goirwsjcz5"
-    "cvpbv56mw4ywmjxglbg7snssgwks7ebqpletqqnypfbtl5f22piepdiq62nnggzopsccmhyyhbnqtefcqtuy44fdl2r3wyrlbtz7umughogw56b5cahd7oomddri73qihz"
-    "fs5vggsnwpydsvhgs.25987dcd6b43e5e7b619e07e"
-)
-
-
-_ONE = (
-    "memlab1.nesting.pdnd3sbrb2acadaf2cvti77garoikmea2teqbilfgbg67lronyx46ifmpmrjub4i6ikmjfc6swsqr5sbdeix3ufztbexj3kdvhxnn3saup7sgv5j6c"
-    "op2anfoiorg.533b6319a20683846d1b4ed3"
-)
-
-
-_CALLED = (
-    "memlab1.nesting.pdnd3czrb2acaeaex5blnuueyknk6eddcbhrwauehmfeh6f3nbq3go4z5q3dasongcwwxmcqmymgwb5zelio2bjbddckjtscurmev5nc6z5bzn2wfh"
-    "7ina632flw3yk5bdx7k24dshew7wk5ytjtfd6j3ipv6czikq.b950f8ebe7d69c685deefd7f"
-)
-
-
-_TINY = (
-    "memlab1.nesting.pdno3c2bbkbtaecfv4zpzfmfvskhnenlasitddavdiytru2fbg4xxnnl33ai3k7xpdyauvhmtxquw5kqsowpaipmy2n4dfkdjtqdc3ncwor25jomj5"
-    "ivuj3k54hrupzgrlnlxagifeo4pdy6v5czmilstrs5rqy2to72bcoh3n2z26hv6uftqkvqgq.8f61e9ca555e62941c89c964"
-)
-
-
+# The states: the email's chain; one free struct slab, not yet called; the same, called; the small machine, struct slabs taken.
 EXERCISES = (
     Exercise(
         "09.1",
@@ -48,7 +23,7 @@ EXERCISES = (
             "max() of nothing is an error, unless you say what it then is: max(..., default=0).",
         ),
         explanation="How many calls are made is a question of time; how many are open at once is one of space.",
-        state=_EMAIL,
+        state="memlab1.nesting.pdne3dwbbkbuadcep5s4tkocd3nox7ukrdcdllosovozelffrd7542bj6skgd4rssmgyjnawbdn64qmurjagqw2tzafh4o4ecicmrk53goirwsjcz5cvpbv56mw4ywmjxglbg7snssgwks7ebqpletqqnypfbtl5f22piepdiq62nnggzopsccmhyyhbnqtefcqtuy44fdl2r3wyrlbtz7umughogw56b5cahd7oomddri73qihzfs5vggsnwpydsvhgs.25987dcd6b43e5e7b619e07e",
     ),
     Exercise(
         "09.2",
@@ -66,7 +41,7 @@ EXERCISES = (
             "The second round finds no struct slab: there the chain goes on as in section 1, down to __alloc_slab. What does that round still need, when it has its struct slab?",
         ),
         explanation="6 x 1 + 12 = 18 frames: as deep as the email's chain, and without an interrupt. The last alloc_pages is not that deep, as all calls for the struct slab have returned.",
-        state=_ONE,
+        state="memlab1.nesting.pdnd3sbrb2acadaf2cvti77garoikmea2teqbilfgbg67lronyx46ifmpmrjub4i6ikmjfc6swsqr5sbdeix3ufztbexj3kdvhxnn3saup7sgv5j6cop2anfoiorg.533b6319a20683846d1b4ed3",
     ),
     Exercise(
         "09.3",
@@ -84,7 +59,7 @@ EXERCISES = (
             "Then the same for the caller. Walk back from n, and keep the depth that you look for.",
         ),
         explanation="A kernel does it the other way round: its frames lie on the stack, each with the address of its caller, and it walks from the innermost out.",
-        state=_CALLED,
+        state="memlab1.nesting.pdnd3czrb2acaeaex5blnuueyknk6eddcbhrwauehmfeh6f3nbq3go4z5q3dasongcwwxmcqmymgwb5zelio2bjbddckjtscurmev5nc6z5bzn2wfh7ina632flw3yk5bdx7k24dshew7wk5ytjtfd6j3ipv6czikq.b950f8ebe7d69c685deefd7f",
     ),
     Exercise(
         "09.4",
@@ -103,6 +78,6 @@ EXERCISES = (
             "Then KeepLowOrdersEmpty(m)() and EatBuddies(m)(); and EatSlabs(m, most)() eats just as many struct slabs as are too many: free_descriptors(m, 'kmem_cache_slab') counts them.",
         ),
         explanation="No interrupt is needed for it: the number of free struct slabs alone decides. That is why the bounded design takes alloc_pages out of this loop.",
-        state=_TINY,
+        state="memlab1.nesting.pdno3c2bbkbtaecfv4zpzfmfvskhnenlasitddavdiytru2fbg4xxnnl33ai3k7xpdyauvhmtxquw5kqsowpaipmy2n4dfkdjtqdc3ncwor25jomj5ivuj3k54hrupzgrlnlxagifeo4pdy6v5czmilstrs5rqy2to72bcoh3n2z26hv6uftqkvqgq.8f61e9ca555e62941c89c964",
     ),
 )

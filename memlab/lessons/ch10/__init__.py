@@ -5,12 +5,4 @@ from .drills import DRILLS
 from .exercises import EXERCISES
 from .predictions import PREDICTIONS
 
-CHAPTER = Chapter(
-    number="10",
-    title="Does it work?",
-    notebook="10_does_it_work.ipynb",
-    minutes=40,
-    exercises=EXERCISES,
-    predictions=PREDICTIONS,
-    drills=DRILLS,
-)
+CHAPTER = Chapter("10", "Does it work?", "10_does_it_work.ipynb", 40, EXERCISES, PREDICTIONS, DRILLS)

@@ -5,31 +5,7 @@ from __future__ import annotations
 from ..model import Exercise
 from .checks import check_break, check_count, check_line, check_stranded
 
-# States of labs: a storm's pages and their words; two buddies in use; a struct slab and its buddy in pages of their own; a block of four pages, halved.
-_STORM = (
-    "memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgiz2tvkrfixesliawkr2hanm7srfyjm5nkqlvvaueuvuga5yusiuc3lmnqwqbr72cu4q."
-    "e221f7a697616933aa7af23f"
-)
-
-
-_IN_USE = (
-    "memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgiz2tvkrfixesliawkr2hfisonzpfeytjnjjk5fksxziwussrokkyddkmn2xasoe2ybaa6ugdozq."
-    "24c1163258399a680597f8f8"
-)
-
-
-_HOSTS = (
-    "memlab1.bootstrap.pdna3rrrblacadaf2c57zwiolvzrlelcnmuiewcjeioye53p372bzsrwa7epcsdbahwqdbnv3yoyjlg3fpkyyo2wqana6bof7bh6mzmhwz6cf6"
-    "cknf6yf5qzha.dcc8073c68aafe756e2d0068"
-)
-
-
-_HALVED = (
-    "memlab1.buddy.pdnb3s2lbkadadcf2g63y4i5lbckiwzjduka2iqedkndqkwzxop5tzoadvilew4qa2sj5jci5prac2ren7tyzsw46zviimgq7jar2kl2bemsu7gzu"
-    "45tci757m2modk6ri777li4te.472bb4a06e0d4fc4bf3eb1cf"
-)
-
-
+# The states: a storm's pages and their words; two buddies in use; a struct slab and its buddy in pages of their own; a block of four pages, halved.
 EXERCISES = (
     Exercise(
         "10.1",
@@ -49,7 +25,7 @@ EXERCISES = (
         explanation=(
             "The count, the free lists and the words say the same thing three times. That costs a little care in each operation, and it is what makes damage visible."
         ),
-        state=_STORM,
+        state="memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgiz2tvkrfixesliawkr2hanm7srfyjm5nkqlvvaueuvuga5yusiuc3lmnqwqbr72cu4q.e221f7a697616933aa7af23f",
     ),
     Exercise(
         "10.2",
@@ -67,7 +43,7 @@ EXERCISES = (
             "A freed block must be on a free list when the method ends. Which line puts it there, and is it reached?",
         ),
         explanation="`break` in the place of `return chain`: merging ends at a busy buddy, freeing does not. It is one of the faults that were found in real teaching allocators.",
-        state=_IN_USE,
+        state="memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgiz2tvkrfixesliawkr2hfisonzpfeytjnjjk5fksxziwussrokkyddkmn2xasoe2ybaa6ugdozq.24c1163258399a680597f8f8",
     ),
     Exercise(
         "10.3",
@@ -88,7 +64,7 @@ EXERCISES = (
         explanation=(
             "This is the rule desc-in-free-page of check(). It answers one of the questions about the email: can a descriptor be stranded in a page that is free? In all states that were searched, none is."
         ),
-        state=_HOSTS,
+        state="memlab1.bootstrap.pdna3rrrblacadaf2c57zwiolvzrlelcnmuiewcjeioye53p372bzsrwa7epcsdbahwqdbnv3yoyjlg3fpkyyo2wqana6bof7bh6mzmhwz6cf6cknf6yf5qzha.dcc8073c68aafe756e2d0068",
     ),
     Exercise(
         "10.4",
@@ -102,13 +78,13 @@ EXERCISES = (
         stub="def break_it(m):\n    raise NotImplementedError",
         check=check_break,
         hints=(
-            "The textbook's line is `if not near or w[near + ORDER] != order`. What does the pelican not ask about the free block it finds?",
+            "The textbook's line is `if not near or self.order_of[near] != order`. What does the pelican not ask about the free block it finds?",
             "Its buddy must BEGIN with a free block that is smaller than itself, while the rest of that buddy is in use.",
             "alloc_pages(2) gives four pages. Split them, and split one half once more: blocks of 2, 1 and 1. Free the one that the large one's buddy begins with.",
         ),
         explanation=(
             "Five operations, and no four will do: the search tried them all. The pelican takes pages that somebody uses into a free block, and what described them is lost."
         ),
-        state=_HALVED,
+        state="memlab1.buddy.pdnb3s2lbkadadcf2g63y4i5lbckiwzjduka2iqedkndqkwzxop5tzoadvilew4qa2sj5jci5prac2ren7tyzsw46zviimgq7jar2kl2bemsu7gzu45tci757m2modk6ri777li4te.472bb4a06e0d4fc4bf3eb1cf",
     ),
 )

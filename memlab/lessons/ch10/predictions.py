@@ -93,8 +93,6 @@ def _successor_choices(m: Machine) -> list[tuple[str, str | None]]:
 
 
 _GONE = ("None: all come back", "One of them", "Both of them")
-
-
 PREDICTIONS = (
     Prediction(
         "10.a",

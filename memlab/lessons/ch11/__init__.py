@@ -5,12 +5,4 @@ from .drills import DRILLS
 from .exercises import EXERCISES
 from .predictions import PREDICTIONS
 
-CHAPTER = Chapter(
-    number="11",
-    title="What it costs",
-    notebook="11_costs.ipynb",
-    minutes=35,
-    exercises=EXERCISES,
-    predictions=PREDICTIONS,
-    drills=DRILLS,
-)
+CHAPTER = Chapter("11", "What it costs", "11_costs.ipynb", 35, EXERCISES, PREDICTIONS, DRILLS)

@@ -11,8 +11,6 @@ from ...study import accounting
 from ...study.accounting import DESCRIPTORS, MEM_DESC, Run
 
 BUDDY = MEM_DESC.buddy  # bytes, as DESCRIPTOR
-
-
 DESCRIPTOR = DESCRIPTORS["anonmem"]
 
 
