@@ -35,8 +35,3 @@ def slab_table(m: Machine) -> str:
 def descriptor_pages(m: Machine) -> int:
     """Return how many pages hold descriptors, struct buddys and struct slabs."""
     return sum(row["num_slabs"] for row in m.slabinfo() if row["name"] in ("kmem_cache_buddy", "kmem_cache_slab"))
-
-
-def pages_in_words(n: int) -> str:
-    """Count pages in a sentence."""
-    return f"{n} page{'' if n == 1 else 's'}"

@@ -17,7 +17,7 @@ from ...study.consumers import EatBuddies
 from ...study.worst_chain import EMAIL_CHAIN, email_chain
 from ...trace import Call, Trace
 from ..model import Verdict
-from .chains import FITS, frames, in_frames, scarce, small, stock_of, traced
+from .chains import FITS, frames, scarce, small, stock_of, traced
 
 
 def _traces() -> tuple[tuple[str, Trace], ...]:
@@ -157,7 +157,7 @@ def check_fill(answer: Callable[[Machine], object]) -> Verdict:
     if deep > FITS:
         return Verdict(
             False,
-            f"{in_frames(deep)} deep: {FRAME_BYTES * deep:,} bytes on a stack of {STACK_BYTES:,}. The kernel is dead; fill its stack, and no more.",
+            f"{count(deep, 'frame')} deep: {FRAME_BYTES * deep:,} bytes on a stack of {STACK_BYTES:,}. The kernel is dead; fill its stack, and no more.",
         )
     if deep == 1:
         return Verdict(False, f"1 frame: alloc_pages needs no split here, or has nothing to split ({stock}).")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from ...figures.picture import count
 from ...linux import SlabCache
 from ...machine import Machine
 from ...study import accounting
@@ -96,7 +97,7 @@ def _wrong_loser(got: dict[Any, Any], want: dict[str, int], caches: dict[str, tu
     for name, (_, pages, slabs) in caches.items():
         each = f"{pages} × 8 + {BUDDY} + {DESCRIPTOR} = {pages * 8 + BUDDY + DESCRIPTOR} bytes against {pages} × 64 = {pages * 64}"
         if name in want and name not in got:
-            return f"{name!r}, {slabs} slabs of {pages} page{'s' * (pages > 1)}, is missing: a slab takes {each}."
+            return f"{name!r}, {slabs} slabs of {count(pages, 'page')}, is missing: a slab takes {each}."
         if name in got and name not in want:
             why = "it has no slab, so it loses nothing" if not slabs else f"a slab takes {each}"
             return f"{name!r} does not lose: {why}."
