@@ -6,8 +6,9 @@ from ...figures.picture import count
 from ...labs.bootstrap import bootstrap_machine
 from ...machine import Machine
 from ...memdesc import MemType
+from ...study.consumers import free_descriptors
 from ..model import Choices, Prediction
-from .scene import build, descriptor_pages, host
+from .scene import buddy_of, build, descriptor_pages, host
 
 
 def _fresh_host(m: Machine) -> str:
@@ -22,8 +23,8 @@ def _fresh_host(m: Machine) -> str:
 def _left_for_others(m: Machine) -> str:
     cache = m.caches["kmem_cache_slab"]
     cache.alloc()
-    row = next(row for row in m.slabinfo() if row["name"] == cache.name)
-    return f"{row['objperslab'] - 1} of {row['objperslab']}" if cache.alloc_bulk(row["num_objs"] - row["active_objs"]) else "none"
+    objects = next(row["objperslab"] for row in m.slabinfo() if row["name"] == cache.name)
+    return f"{objects - 1} of {objects}" if cache.alloc_bulk(free_descriptors(m, cache.name)) else "none"
 
 
 def _second_slab(m: Machine) -> str:
@@ -33,9 +34,7 @@ def _second_slab(m: Machine) -> str:
 
 def _second_buddy(m: Machine) -> str:
     pfn = build(m)
-    return {pfn: "On the first page", pfn + 1: "On the second page itself"}.get(
-        host(m, m.slab(m.mem_desc(pfn + 1).address).buddy) or 0, "Elsewhere"
-    )
+    return {pfn: "On the first page", pfn + 1: "On the second page itself"}.get(host(m, buddy_of(m, pfn + 1)) or 0, "Elsewhere")
 
 
 def _buddies_needed(m: Machine) -> str:
@@ -52,10 +51,7 @@ def _come_back(m: Machine) -> str:
 
 
 def _static(m: Machine) -> str:
-    fresh = {
-        m.slab(m.mem_desc(p).address).buddy if m.mem_desc(p).type is MemType.SLAB else m.mem_desc(p).address for p in range(m.nr_pages)
-    }
-    n = sum(a != 0 and host(m, a) is None for a in fresh)
+    n = sum(a != 0 and host(m, a) is None for a in {buddy_of(m, p) for p in range(m.nr_pages)})
     return {1: "One"}.get(n, str(n))
 
 

@@ -1,4 +1,4 @@
-"""The machines and words that chapter 07's predictions, exercises and notebook share.  Imports the core, labs and study."""
+"""Where descriptors lie: what chapter 07's predictions, exercises and notebook share.  Imports the core."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ def host(m: Machine, address: int) -> int | None:
         return m.virt_to_pfn(address)
     except ValueError:
         return None
+
+
+def buddy_of(m: Machine, pfn: int) -> int:
+    """Return the address of the struct buddy of a page: its word names it, or the struct slab that does; 0 for a page that has none."""
+    desc = m.mem_desc(pfn)
+    return m.slab(desc.address).buddy if desc.type is MemType.SLAB else desc.address
 
 
 def build(m: Machine) -> int:

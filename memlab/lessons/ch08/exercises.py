@@ -7,7 +7,7 @@ from random import Random
 
 from ...check_rules import Corruption
 from ...config import ZoneType
-from ...gfp import GFP, nested
+from ...gfp import BITS, GFP, nested
 from ...labs.machine import zoned_machine
 from ...machine import Machine
 from ...page_alloc import watermark_ok, zonelist_of
@@ -15,7 +15,6 @@ from ...study.request import walk_zonelist
 from ..model import Exercise, Verdict
 from .scene import ANYWHERE, lowered, nearly_empty, zone_of
 
-_FLAGS = {name: bit for name, bit in vars(GFP).items() if isinstance(bit, int) and bit.bit_count() == 1}
 _WHY_NOT = {
     GFP.HIGHMEM: "a descriptor in a page without an address could not be read",
     GFP.DMA: "a descriptor can be in any lowmem page, and DMA pages are precious",
@@ -29,13 +28,13 @@ _WHY_NOT = {
 
 def _check_descriptor(answer: Callable[[int], int]) -> Verdict:
     rng = Random(8)
-    singles = [GFP.KERNEL | bit for bit in (GFP.HIGHMEM, GFP.DMA, GFP.DMA32, GFP.MOVABLE, GFP.ZERO, GFP.COMP, GFP.THISNODE)]
-    several = [sum(bit for bit in _FLAGS.values() if rng.random() < 0.4) for _ in range(20)]
+    singles = [GFP.KERNEL | bit for bit in _WHY_NOT]
+    several = [sum(bit for bit in BITS.values() if rng.random() < 0.4) for _ in range(20)]
     for gfp in (*singles, GFP.KERNEL, GFP.ATOMIC, GFP.NOWAIT, *several):
         got, want = answer(gfp), nested(gfp)
         if not isinstance(got, int):
             return Verdict(False, f"for_descriptor({gfp:#x}) returns flags, a whole number, not {got!r}.")
-        for name, bit in _FLAGS.items():
+        for name, bit in BITS.items():
             if (got ^ want) & bit:
                 case = f"for_descriptor({gfp:#x}) gave {got:#x}: __GFP_{name}, {bit:#x}, "
                 if want & bit:
@@ -98,15 +97,10 @@ def _check_watermark(answer: Callable[[int, int, int, int, int], bool]) -> Verdi
             said = f"watermark_ok({free}, {order}, {least}, {reserve}, {gfp:#x}) gave {got!r}"
             if gfp & GFP.MEMALLOC:
                 return Verdict(False, f"{said}: with __GFP_MEMALLOC no watermark counts, and no reserve.")
-            enough = (
-                "that is too few"
-                if left < mark + reserve
-                else "as many as must stay is enough"
-                if left == mark + reserve
-                else "that is enough"
-            )
+            must = mark + reserve
+            enough = "that is too few" if left < must else "that is enough" if left > must else "as many as must stay is enough"
             how += f", and {reserve} in reserve" if reserve else ""
-            return Verdict(False, f"{said}: {free} - {1 << order} = {left} would stay, and {mark + reserve} must ({how}); {enough}.")
+            return Verdict(False, f"{said}: {free} - {1 << order} = {left} would stay, and {must} must ({how}); {enough}.")
     return Verdict(True, "Ten chosen and 200 random cases, each answered as the machine's own rule does.")
 
 

@@ -1,11 +1,11 @@
 """How chapter 09 judges its exercises: bytes of stack, depths by hand, a backtrace, a chain that fills the stack.
 
-Used by ch09.py.  Imports ch09_chains, model, figures, study and the core.
+Used by exercises.py.  Imports chains, a reference answer, model, figures, study and the core.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 from typing import Final
 
@@ -17,6 +17,7 @@ from ...study.consumers import EatBuddies
 from ...study.worst_chain import EMAIL_CHAIN, email_chain
 from ...trace import Call, Trace
 from ..model import Verdict
+from .answers import backtrace
 from .chains import FITS, frames, scarce, small, stock_of, traced
 
 
@@ -98,17 +99,6 @@ def check_by_hand(answer: Callable[[], tuple[list[int], int]]) -> Verdict:
     )
 
 
-def _stack_at(calls: Sequence[tuple[int, str]], n: int) -> list[str]:
-    """Return the names of the calls that are open when call ``n`` is made, outermost first, itself last."""
-    depth, name = calls[n]
-    chain = [name]
-    for above, caller in reversed(calls[:n]):
-        if above == depth - 1:
-            chain.append(caller)
-            depth = above
-    return chain[::-1]
-
-
 def check_backtrace(answer: Callable[[list[tuple[int, str]], int], list[str]]) -> Verdict:
     """Judge exercise 09.3: the calls that are open when a call is made."""
     rng = Random(9)
@@ -116,7 +106,7 @@ def check_backtrace(answer: Callable[[list[tuple[int, str]], int], list[str]]) -
     tries += [[(c.depth, str(c)) for c in traced(m).calls] for m in (scarce(slabs=2), scarce("bounded"), scarce(slabs=None, below=1))]
     for calls in tries:
         for n in range(len(calls)) if len(calls) < 60 else rng.sample(range(len(calls)), 20):
-            want, got = _stack_at(calls, n), answer(list(calls), n)
+            want, got = backtrace(calls, n), answer(list(calls), n)
             if got == want:
                 continue
             said = f"Call {n} is {calls[n][1]}, frame {calls[n][0]}; "

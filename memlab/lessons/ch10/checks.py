@@ -1,6 +1,6 @@
 """How chapter 10 judges its exercises: an invariant on many machines, the wrong line of an animal, a sequence that breaks one.
 
-Used by ch10.py.  Imports ch10_searches, model, study and the core.
+Used by exercises.py.  Imports searches, model, study and the core.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from random import Random
 from types import FrameType
 from typing import Any
 
+from ...addresses import B
 from ...check_rules import Corruption
 from ...figures.picture import count
 from ...machine import Machine
@@ -27,7 +28,6 @@ from ..model import Verdict
 from .searches import broken_rules, hunted, next_steps
 
 _DESIGNS = ("as-written", "bounded")
-_BASE = 0xFFFF_8880_0000_0000
 _MACHINES = 60  # that an invariant is judged on, half of them damaged
 _WALK = 24  # operations, at most, that lead to one of them
 
@@ -61,7 +61,7 @@ def _descriptors(m: Machine) -> set[int]:
 
 
 def _home(m: Machine, address: int) -> int:
-    return (address - _BASE) // m.page_size
+    return (address - B) // m.page_size
 
 
 def _miscounted(m: Machine, rng: Random) -> str:
