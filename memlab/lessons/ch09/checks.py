@@ -59,16 +59,11 @@ def check_stack(answer: Callable[[list[Call], int], int]) -> Verdict:
     return Verdict(True, "Four traces, with up to two interrupts: each context judged by its own stack.")
 
 
-def _by_hand() -> tuple[list[int], int]:
-    trace = traced(scarce(slabs=1))
-    return [call.depth for call in trace.calls if call.name == "alloc_pages"], next(
-        c.depth for c in trace.calls if c.name == "__alloc_slab"
-    )
-
-
 def check_by_hand(answer: Callable[[], tuple[list[int], int]]) -> Verdict:
     """Judge exercise 09.2: at which frames alloc_pages and __alloc_slab are called."""
-    (pages, last), got = _by_hand(), answer()
+    trace = traced(scarce(slabs=1))
+    pages, (last,) = ([call.depth for call in trace.calls if call.name == name] for name in ("alloc_pages", "__alloc_slab"))
+    got = answer()
     if not isinstance(got, (list, tuple)) or len(got) != 2 or not isinstance(got[0], (list, tuple)) or not isinstance(got[1], int):
         return Verdict(False, "depths() returns a list and a number, such as ([1, 2], 3).")
     mine = list(got[0])

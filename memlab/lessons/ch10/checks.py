@@ -51,17 +51,13 @@ def _free_pages(m: Machine) -> list[int]:
 
 def _hosts(m: Machine) -> list[int]:
     """Return the pages in which live descriptors of pages lie."""
-    return sorted({_home(m, a) for a in _descriptors(m)} & set(range(m.nr_pages)))
+    return sorted({(a - B) // m.page_size for a in _descriptors(m)} & set(range(m.nr_pages)))
 
 
 def _descriptors(m: Machine) -> set[int]:
     """Return the addresses of the descriptors that pages' words name, and of the struct buddys that these name."""
     words = {m.mem_desc(pfn) for pfn in range(m.nr_pages)} - {m.mem_desc(0)}
     return {w.address for w in words} | {m.slab(w.address).buddy for w in words if w.type is MemType.SLAB}
-
-
-def _home(m: Machine, address: int) -> int:
-    return (address - B) // m.page_size
 
 
 def _miscounted(m: Machine, rng: Random) -> str:
