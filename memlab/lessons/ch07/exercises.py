@@ -187,9 +187,7 @@ EXERCISES = (
             "The flags say which zone and node: all four structs get those of the old struct buddy. virt is the address of the page itself.",
             "The word: the address of the struct slab, with 3 in its low bits.",
         ),
-        explanation=(
-            "What is left out here, __alloc_slab does as well: it links the free objects of both pages, puts the second on its cache's partial list, and takes the block off its free list."
-        ),
+        explanation="What is left out here, __alloc_slab does as well: it links the free objects of both pages, puts the second on its cache's partial list, and takes the block off its free list.",
         state="memlab1.bootstrap.pdna3rrrblacadaf2c57zwiolvzrlelcnmuiewcjeioye53p372bzsrwa7epcsdbahwqdbnv3yoyjlg3fpkyyo2wqana6bof7bh6mzmhwz6cf6cknf6yf5qzha.dcc8073c68aafe756e2d0068",
     ),
 )

@@ -160,9 +160,7 @@ EXERCISES = (
         stub="def for_descriptor(gfp):\n    raise NotImplementedError",
         check=_check_descriptor,
         hints=("Put the seven flags into one number with |.", "Then take them all out at once: & ~ as in the worked example."),
-        explanation=(
-            "What is stripped says where and how the caller wants ITS pages. What stays says what the caller may do for them: wait, start disk traffic, take of the last pages."
-        ),
+        explanation="What is stripped says where and how the caller wants ITS pages. What stays says what the caller may do for them: wait, start disk traffic, take of the last pages.",
         state="memlab1.machine.pdnbltf5bzadagcg4f5xtzyomlwf4p7rcoyyunasd422b6wvks6xpddhpbhabe57fvsabg6jcismznu2tv3eiapwmqmxegha5c5ispkeyduwm4uqvhalu7aqphlossxvvwvb7lp7fdfly2cuaoa6hhf7mmjmomn6h26cd5i.e603c38e4689921a115a6129",
     ),
     Exercise(

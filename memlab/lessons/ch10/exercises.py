@@ -22,9 +22,7 @@ EXERCISES = (
             'Count: sum(m.mem_desc(pfn).type.name == "FREE" for pfn in range(m.nr_pages)).',
             "The result of == is True or False already.",
         ),
-        explanation=(
-            "The count, the free lists and the words say the same thing three times. That costs a little care in each operation, and it is what makes damage visible."
-        ),
+        explanation="The count, the free lists and the words say the same thing three times. That costs a little care in each operation, and it is what makes damage visible.",
         state="memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgiz2tvkrfixesliawkr2hanm7srfyjm5nkqlvvaueuvuga5yusiuc3lmnqwqbr72cu4q.e221f7a697616933aa7af23f",
     ),
     Exercise(
@@ -61,9 +59,7 @@ EXERCISES = (
             'If desc.type.name is "SLAB", then m.slab(desc.address).buddy is a second address to look at.',
             "Is the page below m.nr_pages? Only then ask for the type of its word.",
         ),
-        explanation=(
-            "This is the rule desc-in-free-page of check(). It answers one of the questions about the email: can a descriptor be stranded in a page that is free? In all states that were searched, none is."
-        ),
+        explanation="This is the rule desc-in-free-page of check(). It answers one of the questions about the email: can a descriptor be stranded in a page that is free? In all states that were searched, none is.",
         state="memlab1.bootstrap.pdna3rrrblacadaf2c57zwiolvzrlelcnmuiewcjeioye53p372bzsrwa7epcsdbahwqdbnv3yoyjlg3fpkyyo2wqana6bof7bh6mzmhwz6cf6cknf6yf5qzha.dcc8073c68aafe756e2d0068",
     ),
     Exercise(
@@ -82,9 +78,7 @@ EXERCISES = (
             "Its buddy must BEGIN with a free block that is smaller than itself, while the rest of that buddy is in use.",
             "alloc_pages(2) gives four pages. Split them, and split one half once more: blocks of 2, 1 and 1. Free the one that the large one's buddy begins with.",
         ),
-        explanation=(
-            "Five operations, and no four will do: the search tried them all. The pelican takes pages that somebody uses into a free block, and what described them is lost."
-        ),
+        explanation="Five operations, and no four will do: the search tried them all. The pelican takes pages that somebody uses into a free block, and what described them is lost.",
         state="memlab1.buddy.pdnb3s2lbkadadcf2g63y4i5lbckiwzjduka2iqedkndqkwzxop5tzoadvilew4qa2sj5jci5prac2ren7tyzsw46zviimgq7jar2kl2bemsu7gzu45tci757m2modk6ri777li4te.472bb4a06e0d4fc4bf3eb1cf",
     ),
 )
