@@ -1,5 +1,6 @@
 """What several test files share: hypothesis's profile, golden files, a maker of small notebooks, and strict nbval as a function."""
 
+import difflib
 import json
 import os
 import subprocess
@@ -38,7 +39,8 @@ def golden():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         assert path.exists(), f"there is no {path.relative_to(ROOT)}; MEMLAB_GOLDEN=write makes it"
-        assert text == path.read_text(encoding="utf-8")
+        stored = path.read_text(encoding="utf-8")
+        assert text == stored, "\n".join(difflib.unified_diff(stored.splitlines(), text.splitlines(), str(path), "now", n=1, lineterm=""))
 
     return compare
 

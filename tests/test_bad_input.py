@@ -44,15 +44,15 @@ MISUSE = {
         m.vmalloc(BAD) for BAD in 0, -1, 1 << 40, "4096", 4096.0, None
     """,
     "users of descriptors": """
-        CALL(BAD) for CALL in m.folio_put, m.vfree for BAD in 0, 16, -16, 1 << 64, address, address + 64, obj, m.pfn_to_page(3), cache.address
-        m.folio_put(BAD) for BAD in folio + 8, folio + 16, folio + 64
-        m.vfree(BAD) for BAD in vm + 8, vm + 16, vm + 64
-        CALL(BAD) for CALL in m.anonmem_put, m.filemem_put, m.pgtable_put for BAD in 0, address, obj, folio + 16, descriptor
-        m.folio_put(BAD) for BAD in put_folio, anonmem, filemem, ptdesc, vm, None, "folio", 1.0, b"x"
-        m.anonmem_put(BAD) for BAD in put_anonmem, folio, filemem, ptdesc, vm, None, "folio", 1.0, b"x"
-        m.filemem_put(BAD) for BAD in put_filemem, folio, anonmem, ptdesc, vm, None, "folio", 1.0, b"x"
-        m.pgtable_put(BAD) for BAD in put_ptdesc, folio, anonmem, filemem, vm, None, "folio", 1.0, b"x"
-        m.vfree(BAD) for BAD in put_vm, folio, anonmem, filemem, ptdesc, None, "folio", 1.0, b"x"
+        CALL(BAD) for CALL in m.folio_put, m.anonmem_put, m.filemem_put, m.pgtable_put, m.vfree for BAD in 0, 16, -16, 1 << 64, address, obj
+        CALL(BAD) for CALL in m.folio_put, m.anonmem_put, m.filemem_put, m.pgtable_put, m.vfree for BAD in address + 64, m.pfn_to_page(3)
+        CALL(BAD) for CALL in m.folio_put, m.anonmem_put, m.filemem_put, m.pgtable_put, m.vfree for BAD in descriptor, cache.address
+        CALL(BAD) for CALL in m.folio_put, m.anonmem_put, m.filemem_put, m.pgtable_put, m.vfree for BAD in None, "folio", 1.0, b"x"
+        m.folio_put(BAD) for BAD in put_folio, anonmem, filemem, ptdesc, vm, folio + 8, folio + 16, folio + 64
+        m.anonmem_put(BAD) for BAD in put_anonmem, folio, filemem, ptdesc, vm, anonmem + 8, anonmem + 16, anonmem + 64
+        m.filemem_put(BAD) for BAD in put_filemem, folio, anonmem, ptdesc, vm, filemem + 8, filemem + 16, filemem + 64
+        m.pgtable_put(BAD) for BAD in put_ptdesc, folio, anonmem, filemem, vm, ptdesc + 8, ptdesc + 16, ptdesc + 64
+        m.vfree(BAD) for BAD in put_vm, folio, anonmem, filemem, ptdesc, vm + 8, vm + 16, vm + 64
     """,
     "pages for a descriptor": """
         m.free_pages_desc(BAD) for BAD in BASE, BASE + 16, desc + 16, desc + 1, m.mem_desc(block).address, m.mem_desc(free_page).address
@@ -71,11 +71,12 @@ MISUSE = {
         CALL.free_bulk([BAD]) for CALL in cache, debug for BAD in None, "obj", 1.5
         cache.free(BAD) for BAD in freed_obj, debug_objs[2], obj + 8, obj + 1, rest_of_slab
         cache.free_bulk([obj, BAD]) for BAD in other_obj, obj, None, freed_obj, obj2 + 8
+        cache.free_bulk([obj, BAD, obj2]) for BAD in freed_obj, obj2 + 8
         debug.free(BAD) for BAD in debug_objs[1], debug_objs[0], obj, debug_objs[2] + 8
         debug.free_bulk([BAD]) for BAD in debug_objs[1], obj, debug_objs[2] + 8
         other.free(BAD) for BAD in obj, freed_obj
         cache.destroy()
-        CALL.destroy() for CALL in m.caches["kmem_cache_buddy"], m.caches["folio"]
+        m.caches[BAD].destroy() for BAD in "kmem_cache_buddy", "kmem_cache_slab", "kmalloc-64", "folio"
         gone.alloc()
         gone.alloc_bulk(3)
         gone.free(obj)
@@ -84,15 +85,16 @@ MISUSE = {
         m.caches["kmem_cache_buddy"].CALL for CALL in free(m.mem_desc(page).address), free_bulk([m.mem_desc(page).address])
         m.caches["kmem_cache_slab"].CALL for CALL in free(m.mem_desc(slab_page).address), free_bulk([m.mem_desc(slab_page).address])
         cache.alloc_bulk(BAD) for BAD in -1, "2"
-        cache.alloc(BAD) for BAD in GFP.KERNEL | GFP.HIGHMEM, 1 << 25, "x"
+        cache.alloc(BAD) for BAD in GFP.KERNEL | GFP.HIGHMEM, GFP.KERNEL | GFP.DMA, 1 << 25, 1 << 40, "x"
+        cache.alloc_bulk(2, BAD) for BAD in GFP.KERNEL | GFP.HIGHMEM, GFP.KERNEL | GFP.DMA, 1 << 40, "x"
     """,
     "a new cache": """
-        m.kmem_cache_create(BAD, 40) for BAD in "cache", "", "x" * 32, 7
-        m.kmem_cache_create("new", BAD) for BAD in 7, (1024 << 8) + 1, "40"
+        m.kmem_cache_create(BAD, 40) for BAD in "cache", "folio", "", "x" * 32, "ü" * 16, 7, None
+        m.kmem_cache_create("new", BAD) for BAD in 7, 0, -32, (1024 << 8) + 1, "40"
         m.kmem_cache_create("new", 1024 << 8, flags=SLAB.DEBUG)
-        m.kmem_cache_create("new", 40, align=BAD) for BAD in 24, -8
-        m.kmem_cache_create("new", 40, flags=1)
-        m.kmem_cache_create("new", 40, ctor=3)
+        m.kmem_cache_create("new", 40, align=BAD) for BAD in 24, -8, 2048
+        m.kmem_cache_create("new", 40, flags=BAD) for BAD in 1, None
+        m.kmem_cache_create("new", 40, ctor=BAD) for BAD in 3, "memset"
     """,
     "kmalloc and kfree": """
         m.kfree(BAD) for BAD in kfreed, kfreed_pages, obj, descriptor, m.mem_desc(page).address, folio, kmalloced + 4, address, 0, -8, "0x10"
@@ -105,7 +107,7 @@ MISUSE = {
         CALL(BAD) for CALL in m.mem_desc, m.page, m.page_address, m.pfn_to_page for BAD in m.nr_pages, -1, 1 << 70, "1", None, 1.0
         CALL(BAD) for CALL in m.buddy, m.slab for BAD in BASE + 8, BASE + 1, "0xffff888000001000", None, 0, BASE - 16, 1 << 90
         CALL(BAD) for CALL in m.virt_to_pfn, m.page_to_pfn for BAD in 7, BASE - 1, BASE + m.nr_pages * m.page_size, m.V - 8, "7", None, 1.0
-        m.virt_to_pfn(BAD) for BAD in BASE + highmem * m.page_size, m.V
+        m.virt_to_pfn(BAD) for BAD in BASE + highmem * m.page_size, m.V, 0
         m.page_to_pfn(BAD) for BAD in BASE, m.V + 4, m.V + 8 * m.nr_pages
         m.read(BAD, 8) for BAD in 0, -8, BASE - 1, m.V - 8, BASE + highmem * m.page_size, "0", None, 1.0
         m.read(BASE, BAD) for BAD in 1 << 40, -1, "1", None, 1.0
@@ -134,8 +136,10 @@ MISUSE = {
         check(BAD) for BAD in GFP.DMA | GFP.DMA32, GFP.DMA | GFP.HIGHMEM, GFP.DMA32 | GFP.HIGHMEM, GFP.DMA | GFP.DMA32 | GFP.HIGHMEM
     """,
     "faults": """
-        m.fail(BAD) for BAD in "malloc", "kfree", "", None
-        m.fail("alloc_pages", BAD) for BAD in 0, -1, "1", 1.5, True
+        m.fail(BAD) for BAD in "malloc", "", "Alloc_pages", "_alloc_pages", "alloc_slab", None, 3
+        m.fail(BAD) for BAD in "free_pages", "free_page", "kmem_cache_free", "kmem_cache_free_bulk", "kfree", "vfree"
+        m.fail(BAD) for BAD in "folio_put", "anonmem_put", "filemem_put", "pgtable_put"
+        m.fail("alloc_pages", BAD) for BAD in 0, -1, "1", 1.5, True, None
         m.fail("alloc_pages", 1, BAD) for BAD in 0, -2, "2", 1.5, True
     """,
     "interrupts": """
@@ -242,10 +246,9 @@ def refusal(world, expression, bad):
     """What an expression raises, with its page or address as it is written there; RAM and what hangs on the machine must be as before."""
     m, names = world.m, NAMES | vars(world)
     before, installed = m.snapshot(), dict(vars(m))
-    try:
-        said = f"returned {eval(expression, names)!r}"
-    except (KernelBug, ValueError, TypeError, AttributeError, MemoryError) as error:
-        said = f"{type(error).__name__}: {error}"
+    with pytest.raises((KernelBug, ValueError, TypeError, AttributeError)) as caught:
+        eval(expression, names)
+    said = f"{caught.type.__name__}: {caught.value}"
     assert m.snapshot() == before, f"RAM is not as it was before {expression}"
     assert vars(m) == installed, f"the machine is not as it was before {expression}"
     value = eval(bad, names) if bad else None
@@ -284,3 +287,8 @@ def test_out_of_memory_is_none_everywhere(world):
     assert m.alloc_pages_bulk(3) == []
     assert m.snapshot().key()[1] == before.key()[1]  # the mem_map: every page is what it was
     m.check()
+
+
+def test_each_trace_point_that_frees_is_among_those_that_cannot_be_made_to_fail():
+    asked = {expression for expression, _ in expressions(MISUSE["faults"])}
+    assert asked >= {f"m.fail({point!r})" for point, may_fail in Machine.TRACE_POINTS.items() if not may_fail}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from memlab.lessons.ch10 import checks, drills, searches
+from memlab.lessons.ch10 import drills, exercises, searches
 from memlab.lessons.ch10.exercises import EXERCISES
 from memlab.lessons.judge import judge
 from memlab.study.explore import Search, Setup
@@ -62,7 +62,7 @@ def test_the_squirrel_in_the_text_is_the_squirrel_of_the_zoo():
     assert f"```\n{searches.numbered(ANIMALS['squirrel'].source())}\n```" in text
 
 
-@pytest.mark.parametrize("damage", [checks._miscounted, checks._stranded])
+@pytest.mark.parametrize("damage", [exercises._miscounted, exercises._stranded])
 def test_what_the_exercises_damage_check_refuses_too(damage):
     for seed in range(30):
         m = Setup("bounded" if seed % 2 else "as-written").boot()
@@ -82,7 +82,7 @@ def test_every_line_of_the_squirrel_but_one_is_answered_with_a_reason():
     lines = len(ANIMALS["squirrel"].source().splitlines())
     kinds = {n: said("10.2", lambda n=n: n)[0] for n in range(1, lines + 1)}
     assert [n for n, kind in kinds.items() if kind == "correct"] == list(ANIMALS["squirrel"].suspects())
-    assert checks._lines_run("squirrel") < set(kinds)
+    assert exercises._lines_run("squirrel") < set(kinds)
 
 
 def test_a_longer_sequence_breaks_the_pelican_too_and_is_told_by_how_much():
@@ -140,7 +140,7 @@ def test_a_learners_own_mistake_on_the_pelican_is_their_own():
 def test_the_sound_machine_is_not_broken_by_what_breaks_the_pelican(monkeypatch):
     pelican = ANIMALS["pelican"]
     textbook = type(pelican)(**{**vars(pelican), "machine": pelican.machine.__mro__[1]})
-    monkeypatch.setitem(checks.ANIMALS, "pelican", textbook)
+    monkeypatch.setitem(exercises.ANIMALS, "pelican", textbook)
     kind, sentence = said("10.4", lambda m: m.free_pages(four_parts(m)))
     assert kind == "wrong"
     assert "all rules hold" in sentence

@@ -2,7 +2,7 @@
 
 import pytest
 
-from memlab import GFP
+from memlab import GFP, Machine
 from memlab.gfp import ALL, BITS, check, nested
 
 LINUX_BITS = {
@@ -98,3 +98,17 @@ def test_allocating_for_a_descriptor_forgets_where_and_how_its_block_was_wanted(
     assert forgotten == {"DMA", "HIGHMEM", "DMA32", "MOVABLE", "ZERO", "COMP", "THISNODE"}
     assert all(nested(bit) == bit for name, bit in BITS.items() if name not in forgotten)
     assert nested(ALL) == sum(bit for name, bit in BITS.items() if name not in forgotten)
+
+
+@pytest.mark.parametrize("name", ["MOVABLE", "RECLAIMABLE", "IO", "FS", "KSWAPD_RECLAIM", "NORETRY", "NOWARN", "COMP"])
+@pytest.mark.parametrize("pcp", [False, True])
+def test_flags_of_what_is_not_modelled_change_nothing(name, pcp):
+    """CONTRIBUTING says so."""
+    ends = []
+    for gfp in (GFP.KERNEL | getattr(GFP, name), GFP.KERNEL & ~getattr(GFP, name)):
+        m = Machine("256K", page_size=1024, max_order=5, highmem="64K", watermarks=(2, 3, 4), pcp=pcp, cpus=2)
+        got = [m.alloc_pages(n % 4, gfp) for n in range(60)], [m.folio_alloc(n % 2, gfp) for n in range(40)], m.vmalloc(9000, gfp)
+        kept = [m.kmalloc(40 * n, gfp) for n in range(1, 50)]
+        ends.append((got, kept, m.snapshot()))
+    assert ends[0] == ends[1]
+    assert None in kept

@@ -117,5 +117,22 @@ def test_importing_memlab_imports_the_core_alone():
     assert [name for name in modules if name.startswith("memlab.") and layer_of(name) > 0] == []
 
 
+def test_the_map_of_the_core_names_each_file_after_those_that_it_imports():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## The map")[1]
+    lines = text.split("```text\n")[1].split("```")[0].splitlines()
+    order = [f"memlab.{name}" for line in lines for name in line.partition("   ")[0].split()]
+    core = {name for name, path in MODULES.items() if path.parent == ROOT / "memlab"} - {"memlab", "memlab.workbook"}
+    assert sorted(order) == sorted(core)
+    imports = neighbours()
+    early = {name: [other for other in imports[name] if other not in order[:n]] for n, name in enumerate(order)}
+    assert {name: others for name, others in early.items() if others} == {}
+
+
+def test_the_page_allocator_and_slub_call_each_other_through_the_machine_only():
+    imports = neighbours()
+    assert "memlab.page_alloc" not in imports["memlab.slub"]
+    assert "memlab.slub" not in imports["memlab.page_alloc"]
+
+
 def test_the_public_face_changes_only_on_purpose(golden):
     golden("public_face.txt", public_face())

@@ -714,7 +714,7 @@ def test_a_state_code_opens_the_lab_in_the_same_state(session):
     run(session, "create", name="dbg", size=100, align="32", flags="DEBUG")
     run(session, "fill", cell="")
     run(session, "free", cell="object-128-3", cpu="CPU 1")
-    again = open_lab(session.state_code())
+    again = open_lab(state_code(session))
     assert again.machine.snapshot() == session.machine.snapshot()
     assert again.lab is SLAB_LAB
 

@@ -141,33 +141,6 @@ def test_free_bulk_frees_all_of_its_objects():
     assert cache.machine.check() is None
 
 
-@pytest.mark.parametrize("spoil", ["twice", "foreign", "inside"])
-def test_free_bulk_with_one_bad_object_frees_none(spoil):
-    m = tiny()
-    cache, other = things(m), m.kmem_cache_create("other", 32)
-    objects = cache.alloc_bulk(5)
-    bad = {"twice": objects[0], "foreign": other.alloc(), "inside": objects[2] + 8}[spoil]
-    with refused(m, KernelBug, {"twice": "double free", "foreign": "of the cache other", "inside": "8 bytes into"}[spoil]):
-        cache.free_bulk([*objects, bad])
-
-
-def test_free_bulk_with_an_object_that_is_free_already_frees_none():
-    m = tiny()
-    cache = things(m)
-    objects = cache.alloc_bulk(5)
-    cache.free(objects[2])
-    with refused(m, KernelBug, "double free"):
-        cache.free_bulk([objects[0], objects[2], objects[1]])
-
-
-def test_alloc_bulk_refuses_what_is_no_count():
-    cache = things()
-    with refused(cache.machine, ValueError, "0 or more, not -1"):
-        cache.alloc_bulk(-1)
-    with refused(cache.machine, TypeError, "whole number, not '3'"):
-        cache.alloc_bulk("3")
-
-
 # -- the active slab, CPUs and lists
 
 
@@ -451,13 +424,6 @@ def test_a_cache_with_live_objects_is_not_destroyed():
         cache.destroy()
 
 
-@pytest.mark.parametrize("name", ["kmem_cache_buddy", "kmem_cache_slab", "kmalloc-64", "folio"])
-def test_the_machines_own_caches_are_not_destroyed(name):
-    m = tiny()
-    with refused(m, KernelBug, f"{name} is one of the machine's own caches"):
-        m.caches[name].destroy()
-
-
 # -- creating caches
 
 
@@ -494,53 +460,10 @@ def test_the_table_of_caches_has_64_slots_and_then_there_is_none():
     assert m.check() is None
 
 
-@pytest.mark.parametrize(
-    ("kind", "match", "arguments"),
-    [
-        (ValueError, "1 to 31 bytes, not ''", {"name": ""}),
-        (ValueError, "1 to 31 bytes", {"name": "x" * 32}),
-        (ValueError, "1 to 31 bytes", {"name": "ü" * 16}),
-        (ValueError, "1 to 31 bytes, not None", {"name": None}),
-        (ValueError, "there is a cache named 'folio' already", {"name": "folio"}),
-        (ValueError, "8 to 4096 bytes on this machine, not 0", {"size": 0}),
-        (ValueError, "8 to 4096 bytes", {"size": -32}),
-        (ValueError, "8 to 4096 bytes", {"size": 4097}),
-        (ValueError, "8 to 4096 bytes", {"size": "32"}),
-        (ValueError, "more than the largest block", {"size": 4096, "flags": SLAB.DEBUG}),
-        (ValueError, "power of two up to 256 bytes, not 24", {"align": 24}),
-        (ValueError, "power of two", {"align": 512}),
-        (ValueError, "power of two", {"align": -8}),
-        (ValueError, "SLAB.RED_ZONE", {"flags": 1}),
-        (ValueError, "SLAB.RED_ZONE", {"flags": None}),
-        (TypeError, "ctor is a function", {"ctor": "memset"}),
-    ],
-)
-def test_a_cache_that_cannot_be_is_refused(kind, match, arguments):
-    m = tiny()
-    with refused(m, kind, match):
-        m.kmem_cache_create(**{"name": "thing", "size": 32} | arguments)
-
-
 def test_the_largest_object_is_a_block_of_the_highest_order():
     m = tiny(memory="256K")
     obj = things(m, size=4096).alloc()
     assert slab_of(m, obj).order == 4
-
-
-@pytest.mark.parametrize(
-    ("kind", "match", "gfp"),
-    [
-        (ValueError, "objects live in lowmem", GFP.KERNEL | GFP.HIGHMEM),
-        (ValueError, "objects live in lowmem", GFP.KERNEL | GFP.DMA),
-        (ValueError, "no GFP flag", 1 << 40),
-        (TypeError, "GFP flags", "GFP_KERNEL"),
-    ],
-)
-def test_flags_that_no_object_can_have_are_refused(kind, match, gfp):
-    cache = things()
-    for alloc in (cache.alloc, lambda gfp: cache.alloc_bulk(2, gfp)):
-        with refused(cache.machine, kind, match):
-            alloc(gfp)
 
 
 # -- constructors

@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ..config import Zone, ZoneType
-from ..figures import Picture
 from ..figures.blocks import KINDS, block_of, kind_of
-from ..figures.picture import count, shown
+from ..figures.picture import Picture, count, shown
 from ..figures.zones import machine_lab as machine_lab_figure
 from ..figures.zones import request_flags
 from ..gfp import GFP

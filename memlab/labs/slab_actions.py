@@ -15,7 +15,8 @@ from ..machine import Machine, Stats
 from ..slub_debug import RED_ACTIVE, RED_INACTIVE
 from ..slub_size import SLAB
 from ..structs import HELD, NR_CACHES
-from .action import Done, Refused
+from .action import Done
+from .refused import Refused
 from .session import Session
 from .steps import steps
 

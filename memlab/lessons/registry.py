@@ -10,11 +10,12 @@ import inspect
 import re
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .model import Chapter, Drill, Exercise, Prediction
 
 _HERE = Path(__file__).parent
+_PARTS = ("exercises", "predictions", "drills")  # of a chapter's folder, in the order of Chapter's fields
 _Thing = TypeVar("_Thing", Exercise, Prediction, Drill)
 
 
@@ -33,7 +34,8 @@ def chapter(number: str) -> Chapter:
     """Return a chapter by its number, two digits; LessonError if there is none."""
     if number not in _numbers():
         raise LessonError(f"There is no chapter {number!r}; there are {', '.join(_numbers())}.")
-    return importlib.import_module(f".ch{number}", __package__).CHAPTER
+    about = importlib.import_module(f".ch{number}", __package__)
+    return Chapter(number, about.TITLE, about.NOTEBOOK, about.MINUTES, *(_part(number, name) for name in _PARTS))
 
 
 def find_exercise(name: str) -> tuple[Chapter, Exercise]:
@@ -64,6 +66,13 @@ def function_name(exercise: Exercise) -> str:
     if found is None:
         raise ValueError(f"the stub of exercise {exercise.id} defines no function")
     return found[1]
+
+
+def _part(number: str, name: str) -> Any:
+    """Return what a file of a chapter declares, under the file's name; nothing if there is no such file."""
+    if not (_HERE / f"ch{number}" / f"{name}.py").is_file():
+        return ()
+    return getattr(importlib.import_module(f".ch{number}.{name}", __package__), name.upper())
 
 
 def _numbers() -> list[str]:

@@ -16,8 +16,8 @@ from ..machine import Machine, Stats
 from ..ram import KernelBug
 from ..trace import Call, Trace
 from .both import Both, Packed
-from .explore import HANDLERS, OPERATIONS, TINY, Step
-from .explore.steps import code_of, do
+from .explore.choices import HANDLERS, OPERATIONS
+from .explore.steps import TINY, Step, code_of, do
 from .planned import MEALS, Planned, interrupted, is_overflow
 from .starts import STARTS, TINY_START, AtHand, at_hand
 

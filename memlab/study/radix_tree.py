@@ -143,6 +143,19 @@ class Node(NamedTuple):
     prefix: int
 
 
+class Block(NamedTuple):
+    """A block of 2^order pages from page ``start`` on, and what it is."""
+
+    start: int
+    order: int
+    use: Use
+
+    @property
+    def pages(self) -> range:
+        """The block's pages."""
+        return range(self.start, self.start + (1 << self.order))
+
+
 class RadixTrees(Columns, Ram):
     """RAM with a two-word struct page, zones whose free blocks are in trees, and the pool of nodes."""
 
@@ -324,6 +337,32 @@ class RadixTrees(Columns, Ram):
     def slots(self, n: int) -> range:
         """Return the words of a node's slots."""
         return range(n + SLOTS, n + SLOTS + self.mask + 1)
+
+    def block(self, pfn: int) -> Block:
+        """Return the block that page ``pfn`` is in.  Pages of a damaged mem_map are blocks of one page.  ValueError if there is no such page."""
+        self._pfn(pfn)
+        for k in range(self.max_order + 1):
+            start = pfn & -(1 << k)
+            word = self.w[self.MM + 2 * start]
+            use, order = word & 15, word >> ORDER_SHIFT
+            if use == Use.TAIL:
+                continue
+            if use < len(Use) and k <= order <= self.max_order and start + (1 << order) <= self.nr_pages:
+                return Block(start, order, Use(use))
+            break
+        return Block(pfn, 0, Use.TAIL)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield all blocks, in order of their pages."""
+        pfn = 0
+        while pfn < self.nr_pages:
+            block = self.block(pfn)
+            yield block
+            pfn = block.pages.stop
+
+    def zone_of(self, pfn: int) -> Zone:
+        """Return the zone of page ``pfn``."""
+        return self.zones[pfn >= self.highmem_pfn]
 
     def entry_at(self, pointer: int) -> int | None:
         """Return the pfn that a slot's value names, or None if it is no struct page."""

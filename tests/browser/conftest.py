@@ -6,8 +6,9 @@ A test asks for `run_all` and gets its page with every cell of a notebook run; w
         page = run_cells("from memlab.labs import buddy_lab\\nbuddy_lab()")
         page.get_by_role("button", name="Split").click()
 
-The other notebooks are the learner's copies, made as `make lab` makes them. A test of a lab asks for `lab`. Without Chromium these tests fail: they are never skipped. Run them serially and on their own
-(`make test` does): Playwright's event loop and pytest-xdist do not share a process well.
+The other notebooks are the learner's copies, made as `make lab` makes them. A test of a lab asks for `lab`. Without
+Chromium these tests fail: they are never skipped. Run them serially and on their own (`make test` does): Playwright's
+event loop and pytest-xdist do not share a process well.
 """
 
 import json

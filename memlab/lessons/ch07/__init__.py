@@ -1,8 +1,5 @@
 """Chapter 07, Who describes the describer?.  Loaded by the registry of memlab.lessons."""
 
-from ..model import Chapter
-from .drills import DRILLS
-from .exercises import EXERCISES
-from .predictions import PREDICTIONS
-
-CHAPTER = Chapter("07", "Who describes the describer?", "07_bootstrap.ipynb", 40, EXERCISES, PREDICTIONS, DRILLS)
+TITLE = "Who describes the describer?"
+NOTEBOOK = "07_bootstrap.ipynb"
+MINUTES = 40

@@ -1,6 +1,6 @@
 """What chapter 09 runs: its machines, the conspiracy with one condition left out, and tables of how deep calls nest.
 
-Used by predictions.py, checks.py and the chapter's notebook.  Imports study, figures and the core.
+Used by the chapter's other files and its notebook.  Imports study, figures and the core.
 """
 
 from __future__ import annotations

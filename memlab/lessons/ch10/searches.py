@@ -1,6 +1,6 @@
 """What chapter 10 runs and prints: its searches, its hunts in the bug zoo, its sweep of faults; without times and rates, the same on every machine.
 
-Used by predictions.py, checks.py and the chapter's notebook.  Imports study and the core.
+Used by the chapter's other files and its notebook.  Imports study and the core.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from ...machine import Machine
+from ...kernel import Kernel
+from ...kmem_cache import caches as live_caches
 from ...memdesc import MemType
 from ...slub_size import SLAB, objects_per_slab
 from ...structs import HELD, UNUSED, kmem_cache_node, memdesc, slab
@@ -72,13 +73,13 @@ class Survey:
     live users' descriptors -> type.
     """
 
-    def __init__(self, m: Machine, caches: Iterable[str] = ()) -> None:
+    def __init__(self, m: Kernel, caches: Iterable[str] = ()) -> None:
         c = m.config
         if c.nodes != 1 or c.pcp or c.highmem or c.dma or c.dma32:
             raise ValueError("a survey looks at machines of one node and one zone, without per-CPU page lists")
         self.m = m
         names = ["kmem_cache_buddy", "kmem_cache_slab", *caches]
-        self.caches = {m.caches[name].address: self._cache(i, name) for i, name in enumerate(names)}
+        self.caches = {live_caches(m)[name].address: self._cache(i, name) for i, name in enumerate(names)}
         zone = m.zones[0]
         self._free, self._heads, self._flags = zone.free, zone.heads, zone.flags
         self._reserved = [0, *range(m.mem_map_pfn, m.mem_map_pfn + m.mem_map_pages)]
@@ -403,7 +404,7 @@ class Survey:
 
     def _cache(self, number: int, name: str) -> _Cache:
         m = self.m
-        view = m.caches[name].struct
+        view = live_caches(m)[name].struct
         ci = (view.address - m.B) >> 3
         if view.flags & SLAB.DEBUG:
             raise ValueError(f"a survey cannot look into the debug cache {name}; check() can")

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ...machine import Machine
-from ..explore import DEFAULT, TINY
-from ..explore.choices import PAGES
+from ..explore.choices import DEFAULT, PAGES
 from ..explore.report import Report
 from ..explore.search import Search
+from ..explore.steps import TINY
 from . import animals
 from .textbook import Textbook
 
