@@ -132,7 +132,7 @@ def test_descriptors_held_for_no_page_at_all_are_not_reckoned_per_page():
 
 def test_the_bill_of_a_lab_is_told_a_page_as_it_was_asked():
     bill = next(p for p in chapter("11").predictions if p.id == "11.j")
-    reasons = {reason for _, reason in bill.choices(bill.machine()) if reason}
+    reasons = {reason for reason in bill.choices(bill.machine()).values() if reason}
     assert len(reasons) == 1
     assert reasons.pop().endswith(": 7,200 bytes, 9.4 a page.")
 

@@ -52,7 +52,7 @@ DOUBLE = Exercise(
 PAGES = Prediction(
     "97.a",
     question=lambda m: f"How many of {m.nr_pages} pages are free?",
-    choices=(("All of them", "Some hold the mem_map."), ("Fewer", None)),
+    choices={"All of them": "Some hold the mem_map.", "Fewer": None},
     right=lambda m: "Fewer" if m.free_pages_count < m.nr_pages else "All of them",
     machine=lambda: Machine("1M"),
 )
@@ -334,11 +334,11 @@ def test_predict_takes_a_machine_and_nothing_else(machine, capsys):
 @pytest.mark.parametrize(
     "choices",
     [
-        (("All", "No."), ("Fewer", "No.")),
-        (("All", None), ("Fewer", None)),
-        (("All", None), ("Most", "No.")),
-        (("Fewer", None), ("Fewer", "No.")),
-        (("Fewer", "No."), ("All", None)),
+        {"All": "No.", "Fewer": "No."},
+        {"All": None, "Fewer": None},
+        {"All": None, "Most": "No."},
+        {"Fewer": "No."},
+        {"Fewer": "No.", "All": None},
     ],
 )
 def test_a_prediction_without_exactly_one_right_choice_is_a_mistake_of_its_author(choices):

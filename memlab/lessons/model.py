@@ -6,7 +6,7 @@ Imports the core and figures for type hints, never the engine or widgets.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, NamedTuple
@@ -15,7 +15,7 @@ from ..figures.picture import Picture
 from ..machine import Machine
 
 LEVELS: Final = (1, 1, 2, 3)  # of a chapter's four exercises, in order
-Choices = Sequence[tuple[str, str | None]]  # (text, why it is wrong; None for the right one)
+Choices = Mapping[str, str | None]  # text -> why it is wrong; None for the right one
 
 
 class Verdict(NamedTuple):

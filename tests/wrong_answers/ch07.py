@@ -37,40 +37,26 @@ def plan__3(order):
     return [(0, 0, None)] + ([(1, 0, 1)] if order else []) + [(1 << k, k, 1) for k in range(1, order)]
 
 
-def describe__1(m, pfn):
+def _describe(m, pfn, order=0, kind=3, second_has_its_own=True):
     first, second = m.page_address(pfn), m.page_address(pfn + 1)
     old = m.buddy(m.mem_desc(pfn).address)
-    old.order = 1
+    old.order = order
     new = m.buddy(second)
     new.flags, new.order, new.page = old.flags, 0, m.pfn_to_page(pfn + 1)
-    for n, buddy in ((0, old), (1, new)):
+    for n, buddy in ((0, old), (1, new if second_has_its_own else old)):
         slab = m.slab(first + 64 * n)
         slab.flags, slab.buddy, slab.order = old.flags, buddy.address, 0
         slab.virt = m.page_address(pfn + n)
-        m.page(pfn + n).mem_desc = slab.address | 3
+        m.page(pfn + n).mem_desc = slab.address | kind
+
+
+def describe__1(m, pfn):
+    _describe(m, pfn, order=1)
 
 
 def describe__2(m, pfn):
-    first, second = m.page_address(pfn), m.page_address(pfn + 1)
-    old = m.buddy(m.mem_desc(pfn).address)
-    old.order = 0
-    new = m.buddy(second)
-    new.flags, new.order, new.page = old.flags, 0, m.pfn_to_page(pfn + 1)
-    for n, buddy in ((0, old), (1, new)):
-        slab = m.slab(first + 64 * n)
-        slab.flags, slab.buddy, slab.order = old.flags, buddy.address, 0
-        slab.virt = m.page_address(pfn + n)
-        m.page(pfn + n).mem_desc = slab.address
+    _describe(m, pfn, kind=0)
 
 
 def describe__3(m, pfn):
-    first, second = m.page_address(pfn), m.page_address(pfn + 1)
-    old = m.buddy(m.mem_desc(pfn).address)
-    old.order = 0
-    new = m.buddy(second)
-    new.flags, new.order, new.page = old.flags, 0, m.pfn_to_page(pfn + 1)
-    for n, _buddy in ((0, old), (1, new)):
-        slab = m.slab(first + 64 * n)
-        slab.flags, slab.buddy, slab.order = old.flags, old.address, 0
-        slab.virt = m.page_address(pfn + n)
-        m.page(pfn + n).mem_desc = slab.address | 3
+    _describe(m, pfn, second_has_its_own=False)

@@ -81,35 +81,27 @@ def fill_stack__3(m):
     EatSlabs(m)()
 
 
-def fill_stack__4(m):
+def _fill(m, slabs):
     cache = m.caches["kmem_cache_slab"]
-    for address in [cache.alloc() for _ in range(31)]:
+    for address in [cache.alloc() for _ in range(slabs)]:
         cache.free(address)
     KeepLowOrdersEmpty(m)()
     EatBuddies(m)()
+
+
+def fill_stack__4(m):
+    _fill(m, 31)
 
 
 def fill_stack__5(m):
-    cache = m.caches["kmem_cache_slab"]
-    for address in [cache.alloc() for _ in range(8)]:
-        cache.free(address)
-    KeepLowOrdersEmpty(m)()
-    EatBuddies(m)()
+    _fill(m, 8)
 
 
 def fill_stack__6(m):
-    cache = m.caches["kmem_cache_slab"]
-    for address in [cache.alloc() for _ in range(24)]:
-        cache.free(address)
-    KeepLowOrdersEmpty(m)()
-    EatBuddies(m)()
+    _fill(m, 24)
     m.interrupt("new_slab", "call", EatBuddies(m), times=None)
 
 
 def fill_stack__7(m):
-    cache = m.caches["kmem_cache_slab"]
-    for address in [cache.alloc() for _ in range(24)]:
-        cache.free(address)
-    KeepLowOrdersEmpty(m)()
-    EatBuddies(m)()
+    _fill(m, 24)
     m.interrupt("kmem_cache_alloc", "return", EatSlabs(m))

@@ -10,10 +10,10 @@ from ...check_rules import Corruption
 from ...machine import Machine
 from ...memdesc import MemType
 from ..model import Exercise, Verdict
-from .scene import Fault, Read, no_pairs, small_machine
+from .scene import no_pairs, small_machine
 
 
-def _check_buddy(answer: Callable[[Read, int], int]) -> Verdict:
+def _check_buddy(answer: Callable[[Callable[[int], int], int], int]) -> Verdict:
     m = small_machine()
     addresses = [m.kmalloc(100), m.kmalloc(3000), m.kmalloc(2000)]
 
@@ -92,7 +92,7 @@ class _Kernel:
         self.calls.append(("set_buddy", slab, buddy))
 
 
-def _check_alloc_slab_page(answer: Fault) -> Verdict:
+def _check_alloc_slab_page(answer: Callable[..., Any]) -> Verdict:
     slab, buddy = 0xFFFF888000080100, 0xFFFF888000081030
     cases: tuple[tuple[_Kernel, int | None, list[tuple[Any, ...]], str], ...] = (
         (_Kernel(slab, buddy), slab, [("alloc_slab",), ("alloc_pages", slab | 3), ("set_buddy", slab, buddy)], "all goes well"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...labs.slab import slab_machine
 from ...machine import Machine
 from ...memdesc import MemType
-from ..model import Prediction
+from ..model import Choices, Prediction
 from .scene import chain_machine, growing_slabs, live, no_pairs, small_machine
 
 
@@ -57,7 +57,7 @@ def _chain(_: object) -> str:
     return "40 or more slabs, in one call" if freed >= 40 and len(trace.calls) == 1 else f"{freed} slabs, in {len(trace.calls)} calls"
 
 
-def _slabs_choices(m: Machine) -> list[tuple[str, str | None]]:
+def _slabs_choices(m: Machine) -> Choices:
     right = live(m, "kmem_cache_slab")
     pages = sum(m.mem_desc(pfn).type is MemType.SLAB for pfn in range(m.nr_pages))
     objects = sum(int(row["active_objs"]) for row in m.slabinfo())
@@ -67,87 +67,72 @@ def _slabs_choices(m: Machine) -> list[tuple[str, str | None]]:
         len(m.caches): "That is the number of caches; a cache can have many slabs, or none.",
         right + 1: "One too many: each slab has exactly one, those of struct slabs included.",
     }
-    return [(f"{n} struct slabs", whys[n] if n != right else None) for n in sorted({right, *whys})]
+    return {f"{n} struct slabs": whys[n] if n != right else None for n in sorted({right, *whys})}
 
 
 PREDICTIONS = (
     Prediction(
         "06.a",
         question="The words of a slab's pages name its struct slab. Who names the struct buddy of these pages?",
-        choices=(
-            ("Its page", "A page has one word, and that names the struct slab."),
-            ("Its struct slab", None),
-            (
-                "Nobody: it was given back when the pages became a slab",
-                "Then the pages could never be freed: their order would be forgotten.",
-            ),
-            ("The first object", "Objects belong to whoever allocates them, every byte of them."),
-        ),
+        choices={
+            "Its page": "A page has one word, and that names the struct slab.",
+            "Its struct slab": None,
+            "Nobody: it was given back when the pages became a slab": "Then the pages could never be freed: their order would be forgotten.",
+            "The first object": "Objects belong to whoever allocates them, every byte of them.",
+        },
         right=_who_knows,
         machine=small_machine,
     ),
     Prediction(
         "06.b",
         question="A new slab needs pages and a struct slab. Which does alloc_slab_page() get first?",
-        choices=(
-            ("The pages", "Then their words would have to be written twice: once for the buddy, once for the slab."),
-            ("A struct slab", None),
-        ),
+        choices={
+            "The pages": "Then their words would have to be written twice: once for the buddy, once for the slab.",
+            "A struct slab": None,
+        },
         right=_first_call,
         machine=small_machine,
     ),
     Prediction(
         "06.c",
         question="The slab that is to be built is one of kmem_cache_slab itself. What does alloc_slab_page() call first?",
-        choices=(
-            (
-                "kmem_cache_alloc(kmem_cache_slab), as always",
-                "That would call itself again, and again: there is no struct slab left, or we would not be here.",
-            ),
-            (
-                "alloc_pages(), and sees to the struct slab later",
-                "What would the words of these pages say? And where would the struct slab come from later?",
-            ),
-            ("Neither, but a function for this case alone: __alloc_slab()", None),
-        ),
+        choices={
+            "kmem_cache_alloc(kmem_cache_slab), as always": "That would call itself again, and again: there is no struct slab left, or we would not be here.",
+            "alloc_pages(), and sees to the struct slab later": "What would the words of these pages say? And where would the struct slab come from later?",
+            "Neither, but a function for this case alone: __alloc_slab()": None,
+        },
         right=_instead,
         machine=small_machine,
     ),
     Prediction(
         "06.d",
         question="The struct slab is there, and then the pages cannot be had. How many struct slabs are in use after the failure?",
-        choices=(
-            ("One more", "That would be a leak: nobody would ever give it back."),
-            ("As many as before", None),
-            ("One less", "Only what was taken is given back."),
-        ),
+        choices={
+            "One more": "That would be a leak: nobody would ever give it back.",
+            "As many as before": None,
+            "One less": "Only what was taken is given back.",
+        },
         right=_after_failure,
         machine=small_machine,
     ),
     Prediction(
         "06.e",
         question="A cache would like slabs of two pages, but only single pages are free. One object of 704 bytes fits into a page. What happens?",
-        choices=(
-            ("The allocation fails", "Not yet: a smaller slab will do, if an object fits into it."),
-            ("A slab of 1 page", None),
-            ("A slab of two single pages that are not neighbours", "A slab is one block."),
-        ),
+        choices={
+            "The allocation fails": "Not yet: a smaller slab will do, if an object fits into it.",
+            "A slab of 1 page": None,
+            "A slab of two single pages that are not neighbours": "A slab is one block.",
+        },
         right=_fallback,
     ),
     Prediction(
         "06.f",
         question="40 slabs of descriptors hold one live descriptor each: that of the next slab's page; the last one that of an ordinary page, which is freed now. Which slabs go, and in how many traced calls?",
-        choices=(
-            (
-                "The last one, in one call",
-                "When it goes, its page gives back its own descriptor, and that was the last one in the slab before.",
-            ),
-            (
-                "40 or more slabs, each in a call inside the call before",
-                "The kernel's stack is 16 KiB: a chain that grows with the data must not be recursion.",
-            ),
-            ("40 or more slabs, in one call", None),
-        ),
+        choices={
+            "The last one, in one call": "When it goes, its page gives back its own descriptor, and that was the last one in the slab before.",
+            "40 or more slabs, each in a call inside the call before": "The kernel's stack is 16 KiB: a chain that grows with the data must not be recursion.",
+            "40 or more slabs, in one call": None,
+        },
         right=_chain,
     ),
     Prediction(

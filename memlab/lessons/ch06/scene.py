@@ -1,18 +1,11 @@
-"""The machines and words that chapter 06's predictions, exercises and notebook share.  Imports the core, labs and study."""
+"""The machines that chapter 06's predictions, exercises and notebook share.  Imports the core and study."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from ...kmem_cache import KmemCache
 from ...machine import Machine
+from ...study.consumers import free_descriptors
 from ...trace import Trace
-
-Read = Callable[[int], int]  # the word at an address
-
-
-Fault = Callable[..., Any]
 
 
 def small_machine() -> Machine:
@@ -43,23 +36,18 @@ def chain_machine(links: int) -> tuple[Machine, int]:
     m = Machine("2M", page_size=1024, watermarks=None)
     links += 1  # the slab that is the CPU's at the end is not in the chain
     buddies, slabs = m.caches["kmem_cache_buddy"], m.caches["kmem_cache_slab"]
-
-    def spare() -> int:
-        return int(next(row["num_objs"] - row["active_objs"] for row in m.slabinfo() if row["name"] == buddies.name))
-
     slabs.free_bulk(slabs.alloc_bulk(2 * links) or [])
     singles = [page for half in m.split_page(m.alloc_pages(2) or 0) or () for page in m.split_page(half) or ()]
     pairs = [m.alloc_pages(1) or 0 for _ in range(links + 1)]
-    for order in (0,):
-        for _ in range(m.buddyinfo()[0, "Normal"][order]):
-            m.alloc_pages(order)
-    buddies.alloc_bulk(spare())
+    for _ in range(m.buddyinfo()[0, "Normal"][0]):
+        m.alloc_pages(0)
+    buddies.alloc_bulk(free_descriptors(m, buddies.name))
     m.free_pages(singles[0])
     fillers, uppers, low = list[int | None](), list[int](), 0
     for pair in pairs:
         fillers.append(buddies.alloc())  # the only free single page becomes a slab
         low, high = m.split_page(pair) or (0, 0)  # the descriptor of ``low`` is in that slab
-        fillers += buddies.alloc_bulk(spare()) or []
+        fillers += buddies.alloc_bulk(free_descriptors(m, buddies.name)) or []
         uppers.append(high)
         if pair != pairs[-1]:
             m.free_pages(low)
@@ -75,8 +63,7 @@ def chain_machine(links: int) -> tuple[Machine, int]:
 def growing_slabs(m: Machine) -> Trace:
     """Use up the struct slabs of a machine, then have a new cache build its first slab; return the trace of that."""
     slabs, cache = m.caches["kmem_cache_slab"], m.kmem_cache_create("dentry", 192)
-    row = next(row for row in m.slabinfo() if row["name"] == slabs.name)
-    slabs.alloc_bulk(row["num_objs"] - row["active_objs"])
+    slabs.alloc_bulk(free_descriptors(m, slabs.name))
     with m.trace() as trace:
         if cache is not None:
             cache.alloc()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
+from ...figures.picture import count
 from ..model import Drill, Question, Verdict
-from .scene import pages_in_words
 
 
 def _bootstrap_question(rng: Random) -> Question:
@@ -21,13 +21,13 @@ def _bootstrap_question(rng: Random) -> Question:
         parts = "a single page describes itself; it is split from nothing, and keeps its struct buddy"
     else:
         parts = (
-            f"of {pages_in_words(1 << order)}, two become slabs, each with a struct slab on the first of them; "
-            f"{order} split{'' if order == 1 else 's'}, each with a new struct buddy"
+            f"of {count(1 << order, 'page')}, two become slabs, each with a struct slab on the first of them; "
+            f"{count(order, 'split')}, each with a new struct buddy"
         )
 
     def grade(reply: str) -> Verdict:
         if reply.strip() == str(right):
-            return Verdict(True, f"{right}: from a block of {pages_in_words(1 << order)}.")
+            return Verdict(True, f"{right}: from a block of {count(1 << order, 'page')}.")
         return Verdict(False, f"It is {right}: {parts}.")
 
     return Question(f"__alloc_slab finds a smallest free block of order {order}. {text}", None, str(right), grade)

@@ -7,9 +7,8 @@ from typing import Any
 
 from ...labs.bootstrap import bootstrap_machine
 from ...machine import Machine
-from ...memdesc import MemType
 from ..model import Exercise, Verdict
-from .scene import build, host
+from .scene import buddy_of, build, host
 
 
 def _check_host(answer: Callable[[int], int]) -> Verdict:
@@ -62,8 +61,7 @@ def _parts(m: Machine, pfn: int, order: int) -> list[tuple[int, int, int | None]
     """Return the parts of the block that __alloc_slab took: (first page, order, page of its struct buddy or None), counted from the block."""
     parts, p = list[tuple[int, int, int | None]](), pfn
     while p < pfn + (1 << order):
-        desc = m.mem_desc(p)
-        buddy = m.slab(desc.address).buddy if desc.type is MemType.SLAB else desc.address
+        buddy = buddy_of(m, p)
         where = host(m, buddy)
         inside = where is not None and pfn <= where < pfn + (1 << order)
         parts.append((p - pfn, m.buddy(buddy).order, where - pfn if inside and where is not None else None))
@@ -106,15 +104,14 @@ def _check_capstone(answer: Callable[[Machine, int], Any]) -> Verdict:
             return Verdict(
                 False, f"The {name} page's mem_desc is {got:#x}; it should be {want:#x}: the struct slab at {want & ~15:#x}, tagged SLAB."
             )
-    for address, name in ((first, "the first page's struct slab"), (first + 64, "the second page's struct slab")):
-        for field in ("buddy", "flags", "order", "virt"):
-            got, want = getattr(m.slab(address), field), getattr(twin.slab(address), field)
-            if got != want:
-                return Verdict(False, f"In {name}, {field} is {got:#x}; it should be {want:#x}.")
-    old = twin.slab(first).buddy
-    for address, name in ((old, "the old struct buddy"), (second, "the second page's struct buddy")):
-        for field in ("page", "order", "flags"):
-            got, want = getattr(m.buddy(address), field), getattr(twin.buddy(address), field)
+    for kind, address, name, fields in (
+        ("slab", first, "the first page's struct slab", "buddy flags order virt"),
+        ("slab", first + 64, "the second page's struct slab", "buddy flags order virt"),
+        ("buddy", twin.slab(first).buddy, "the old struct buddy", "page order flags"),
+        ("buddy", second, "the second page's struct buddy", "page order flags"),
+    ):
+        for field in fields.split():
+            got, want = (getattr(getattr(machine, kind)(address), field) for machine in (m, twin))
             if got != want:
                 return Verdict(False, f"In {name}, {field} is {got:#x}; it should be {want:#x}.")
     return Verdict(
@@ -190,9 +187,7 @@ EXERCISES = (
             "The flags say which zone and node: all four structs get those of the old struct buddy. virt is the address of the page itself.",
             "The word: the address of the struct slab, with 3 in its low bits.",
         ),
-        explanation=(
-            "What is left out here, __alloc_slab does as well: it links the free objects of both pages, puts the second on its cache's partial list, and takes the block off its free list."
-        ),
+        explanation="What is left out here, __alloc_slab does as well: it links the free objects of both pages, puts the second on its cache's partial list, and takes the block off its free list.",
         state="memlab1.bootstrap.pdna3rrrblacadaf2c57zwiolvzrlelcnmuiewcjeioye53p372bzsrwa7epcsdbahwqdbnv3yoyjlg3fpkyyo2wqana6bof7bh6mzmhwz6cf6cknf6yf5qzha.dcc8073c68aafe756e2d0068",
     ),
 )

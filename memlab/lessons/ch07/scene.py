@@ -1,4 +1,4 @@
-"""The machines and words that chapter 07's predictions, exercises and notebook share.  Imports the core, labs and study."""
+"""Where descriptors lie: what chapter 07's predictions, exercises and notebook share.  Imports the core."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ def host(m: Machine, address: int) -> int | None:
         return m.virt_to_pfn(address)
     except ValueError:
         return None
+
+
+def buddy_of(m: Machine, pfn: int) -> int:
+    """Return the address of the struct buddy of a page: its word names it, or the struct slab that does; 0 for a page that has none."""
+    desc = m.mem_desc(pfn)
+    return m.slab(desc.address).buddy if desc.type is MemType.SLAB else desc.address
 
 
 def build(m: Machine) -> int:
@@ -35,8 +41,3 @@ def slab_table(m: Machine) -> str:
 def descriptor_pages(m: Machine) -> int:
     """Return how many pages hold descriptors, struct buddys and struct slabs."""
     return sum(row["num_slabs"] for row in m.slabinfo() if row["name"] in ("kmem_cache_buddy", "kmem_cache_slab"))
-
-
-def pages_in_words(n: int) -> str:
-    """Count pages in a sentence."""
-    return f"{n} page{'' if n == 1 else 's'}"

@@ -7,41 +7,13 @@ from random import Random
 
 from ...check_rules import Corruption
 from ...config import ZoneType
-from ...gfp import GFP, nested
+from ...gfp import BITS, GFP, nested
 from ...labs.machine import zoned_machine
 from ...machine import Machine
 from ...page_alloc import watermark_ok, zonelist_of
 from ...study.request import walk_zonelist
 from ..model import Exercise, Verdict
 from .scene import ANYWHERE, lowered, nearly_empty, zone_of
-
-# States of the Machine lab: a block of HighMem; the trace's zones; two nodes with their last pages; lowmem used up and HighMem whole.
-_DESCRIPTOR = (
-    "memlab1.machine.pdnbltf5bzadagcg4f5xtzyomlwf4p7rcoyyunasd422b6wvks6xpddhpbhabe57fvsabg6jcismznu2tv3eiapwmqmxegha5c5ispkeyduwm4uqvhalu7aqphlo"
-    "ssxvvwvb7lp7fdfly2cuaoa6hhf7mmjmomn6h26cd5i.e603c38e4689921a115a6129"
-)
-
-
-_TRACE = (
-    "memlab1.machine.pdnkwvrkjywsslkqwkvfmkwojaweqvnsklfmqtgpzbg42vnk2visulsjfuufnmukrzlevs6mzfi5fkkwvlfm6a5j6eakv4knzvk4qt2tzdfu6skvgbikvdovyfio"
-    "lf27ssnzqq2asgf26i4krlmfuab6muyak.dd9217efe6c1a42e4ada521e"
-)
-
-
-_TIGHT = (
-    "memlab1.machine.pdnkwvrkjywsslkqwkvfmkwojaweqvnskivmstgpfbi2vvkrfixesljik2zivdswjlf4zskr2kuvnkwkz4b2t4glf7fe3tcrzbhvhsglj5evkmcqvkg5kinezaik"
-    "qkfwcyab3vzeym.c14f4fd7364c3f843b4cdd5d"
-)
-
-
-_LOWMEM_GONE = (
-    "memlab1.machine.pdnkwvrkjywsslkqwkvfmkwojaweqvnsklfmqtgpzbg42vnk2visulsjfuufnmukrzlevs6mzfi5fkkwvlfm6a5j6hfs7ssnzri4qt2tzdfu6skvgbikvdovyfio"
-    "jyxljbaakftdmjvqcagyf7hq.e7363e398d9b601a684b6193"
-)
-
-
-_FLAGS = {name: bit for name, bit in vars(GFP).items() if isinstance(bit, int) and bit.bit_count() == 1}
-
 
 _WHY_NOT = {
     GFP.HIGHMEM: "a descriptor in a page without an address could not be read",
@@ -56,13 +28,13 @@ _WHY_NOT = {
 
 def _check_descriptor(answer: Callable[[int], int]) -> Verdict:
     rng = Random(8)
-    singles = [GFP.KERNEL | bit for bit in (GFP.HIGHMEM, GFP.DMA, GFP.DMA32, GFP.MOVABLE, GFP.ZERO, GFP.COMP, GFP.THISNODE)]
-    several = [sum(bit for bit in _FLAGS.values() if rng.random() < 0.4) for _ in range(20)]
+    singles = [GFP.KERNEL | bit for bit in _WHY_NOT]
+    several = [sum(bit for bit in BITS.values() if rng.random() < 0.4) for _ in range(20)]
     for gfp in (*singles, GFP.KERNEL, GFP.ATOMIC, GFP.NOWAIT, *several):
         got, want = answer(gfp), nested(gfp)
         if not isinstance(got, int):
             return Verdict(False, f"for_descriptor({gfp:#x}) returns flags, a whole number, not {got!r}.")
-        for name, bit in _FLAGS.items():
+        for name, bit in BITS.items():
             if (got ^ want) & bit:
                 case = f"for_descriptor({gfp:#x}) gave {got:#x}: __GFP_{name}, {bit:#x}, "
                 if want & bit:
@@ -125,15 +97,10 @@ def _check_watermark(answer: Callable[[int, int, int, int, int], bool]) -> Verdi
             said = f"watermark_ok({free}, {order}, {least}, {reserve}, {gfp:#x}) gave {got!r}"
             if gfp & GFP.MEMALLOC:
                 return Verdict(False, f"{said}: with __GFP_MEMALLOC no watermark counts, and no reserve.")
-            enough = (
-                "that is too few"
-                if left < mark + reserve
-                else "as many as must stay is enough"
-                if left == mark + reserve
-                else "that is enough"
-            )
+            must = mark + reserve
+            enough = "that is too few" if left < must else "that is enough" if left > must else "as many as must stay is enough"
             how += f", and {reserve} in reserve" if reserve else ""
-            return Verdict(False, f"{said}: {free} - {1 << order} = {left} would stay, and {mark + reserve} must ({how}); {enough}.")
+            return Verdict(False, f"{said}: {free} - {1 << order} = {left} would stay, and {must} must ({how}); {enough}.")
     return Verdict(True, "Ten chosen and 200 random cases, each answered as the machine's own rule does.")
 
 
@@ -179,6 +146,7 @@ def _lowmem(m: Machine) -> str:
     return f"free lowmem pages: {', '.join(free)}"
 
 
+# The states: a block of HighMem; the trace's zones; two nodes with their last pages; lowmem used up and HighMem whole.
 EXERCISES = (
     Exercise(
         "08.1",
@@ -192,10 +160,8 @@ EXERCISES = (
         stub="def for_descriptor(gfp):\n    raise NotImplementedError",
         check=_check_descriptor,
         hints=("Put the seven flags into one number with |.", "Then take them all out at once: & ~ as in the worked example."),
-        explanation=(
-            "What is stripped says where and how the caller wants ITS pages. What stays says what the caller may do for them: wait, start disk traffic, take of the last pages."
-        ),
-        state=_DESCRIPTOR,
+        explanation="What is stripped says where and how the caller wants ITS pages. What stays says what the caller may do for them: wait, start disk traffic, take of the last pages.",
+        state="memlab1.machine.pdnbltf5bzadagcg4f5xtzyomlwf4p7rcoyyunasd422b6wvks6xpddhpbhabe57fvsabg6jcismznu2tv3eiapwmqmxegha5c5ispkeyduwm4uqvhalu7aqphlossxvvwvb7lp7fdfly2cuaoa6hhf7mmjmomn6h26cd5i.e603c38e4689921a115a6129",
     ),
     Exercise(
         "08.2",
@@ -213,7 +179,7 @@ EXERCISES = (
             "Nobody gives in the first round. In the second a zone must keep min + reserve; GFP_KERNEL does not lower it.",
         ),
         explanation="36 pages would stay in Normal, and 32 + 4 must. One page less, and DMA would be asked again, and refuse; then the answer would be None.",
-        state=_TRACE,
+        state="memlab1.machine.pdnkwvrkjywsslkqwkvfmkwojaweqvnsklfmqtgpzbg42vnk2visulsjfuufnmukrzlevs6mzfi5fkkwvlfm6a5j6eakv4knzvk4qt2tzdfu6skvgbikvdovyfiolf27ssnzqq2asgf26i4krlmfuab6muyak.dd9217efe6c1a42e4ada521e",
     ),
     Exercise(
         "08.3",
@@ -233,7 +199,7 @@ EXERCISES = (
             "The quarter is only for those who have __GFP_HIGH: GFP_NOWAIT cannot wait, but need not have it either.",
         ),
         explanation="Only the min watermark is lowered, never lowmem_reserve: the reserve keeps pages for others, however urgent it is here.",
-        state=_TIGHT,
+        state="memlab1.machine.pdnkwvrkjywsslkqwkvfmkwojaweqvnskivmstgpfbi2vvkrfixesljik2zivdswjlf4zskr2kuvnkwkz4b2t4glf7fe3tcrzbhvhsglj5evkmcqvkg5kinezaikqkfwcyab3vzeym.c14f4fd7364c3f843b4cdd5d",
     ),
     Exercise(
         "08.4",
@@ -255,6 +221,6 @@ EXERCISES = (
             "Large blocks first: 120 pages are stranded. GFP_ATOMIC, which uses up more of lowmem, strands 74. The email does not speak of this, and on 64-bit machines there is no "
             "HIGHMEM; but it is a price of descriptors that lie apart."
         ),
-        state=_LOWMEM_GONE,
+        state="memlab1.machine.pdnkwvrkjywsslkqwkvfmkwojaweqvnsklfmqtgpzbg42vnk2visulsjfuufnmukrzlevs6mzfi5fkkwvlfm6a5j6hfs7ssnzri4qt2tzdfu6skvgbikvdovyfiojyxljbaakftdmjvqcagyf7hq.e7363e398d9b601a684b6193",
     ),
 )

@@ -8,8 +8,6 @@ from ...machine import Machine
 from ...study.request import walk_zonelist, zone_words
 
 ANYWHERE = GFP.KERNEL | GFP.HIGHMEM
-
-
 AREA = 4 * 4096  # bytes of the area that is asked of vmalloc
 
 

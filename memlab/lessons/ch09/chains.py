@@ -144,8 +144,3 @@ def stock_of(m: Machine) -> str:
     least = next((k for k in range(m.max_order + 1) if sum(row[k] for row in m.buddyinfo().values())), None)
     block = "no block is free" if least is None else f"the smallest free block has order {least}"
     return f"{block}, {count(slabs, 'struct slab')} and {count(buddies, 'struct buddy')} are free"
-
-
-def in_frames(n: int) -> str:
-    """Return a number of frames in words."""
-    return f"{n:,} frame{'' if n == 1 else 's'}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 from typing import Final
 
@@ -14,7 +14,8 @@ from ...study.consumers import EatBuddies
 from ...study.worst_chain import EMAIL_CHAIN, email_chain
 from ...trace import Call, Trace
 from ..model import Exercise, Verdict
-from .chains import FITS, frames, in_frames, scarce, small, stock_of, traced
+from .answers import backtrace
+from .chains import FITS, frames, scarce, small, stock_of, traced
 
 
 def _traces() -> tuple[tuple[str, Trace], ...]:
@@ -55,16 +56,11 @@ def check_stack(answer: Callable[[list[Call], int], int]) -> Verdict:
     return Verdict(True, "Four traces, with up to two interrupts: each context judged by its own stack.")
 
 
-def _by_hand() -> tuple[list[int], int]:
-    trace = traced(scarce(slabs=1))
-    return [call.depth for call in trace.calls if call.name == "alloc_pages"], next(
-        c.depth for c in trace.calls if c.name == "__alloc_slab"
-    )
-
-
 def check_by_hand(answer: Callable[[], tuple[list[int], int]]) -> Verdict:
     """Judge exercise 09.2: at which frames alloc_pages and __alloc_slab are called."""
-    (pages, last), got = _by_hand(), answer()
+    trace = traced(scarce(slabs=1))
+    pages, (last,) = ([call.depth for call in trace.calls if call.name == name] for name in ("alloc_pages", "__alloc_slab"))
+    got = answer()
     if not isinstance(got, (list, tuple)) or len(got) != 2 or not isinstance(got[0], (list, tuple)) or not isinstance(got[1], int):
         return Verdict(False, "depths() returns a list and a number, such as ([1, 2], 3).")
     mine = list(got[0])
@@ -95,17 +91,6 @@ def check_by_hand(answer: Callable[[], tuple[list[int], int]]) -> Verdict:
     )
 
 
-def _stack_at(calls: Sequence[tuple[int, str]], n: int) -> list[str]:
-    """Return the names of the calls that are open when call ``n`` is made, outermost first, itself last."""
-    depth, name = calls[n]
-    chain = [name]
-    for above, caller in reversed(calls[:n]):
-        if above == depth - 1:
-            chain.append(caller)
-            depth = above
-    return chain[::-1]
-
-
 def check_backtrace(answer: Callable[[list[tuple[int, str]], int], list[str]]) -> Verdict:
     """Judge exercise 09.3: the calls that are open when a call is made."""
     rng = Random(9)
@@ -113,7 +98,7 @@ def check_backtrace(answer: Callable[[list[tuple[int, str]], int], list[str]]) -
     tries += [[(c.depth, str(c)) for c in traced(m).calls] for m in (scarce(slabs=2), scarce("bounded"), scarce(slabs=None, below=1))]
     for calls in tries:
         for n in range(len(calls)) if len(calls) < 60 else rng.sample(range(len(calls)), 20):
-            want, got = _stack_at(calls, n), answer(list(calls), n)
+            want, got = backtrace(calls, n), answer(list(calls), n)
             if got == want:
                 continue
             said = f"Call {n} is {calls[n][1]}, frame {calls[n][0]}; "
@@ -154,7 +139,7 @@ def check_fill(answer: Callable[[Machine], object]) -> Verdict:
     if deep > FITS:
         return Verdict(
             False,
-            f"{in_frames(deep)} deep: {FRAME_BYTES * deep:,} bytes on a stack of {STACK_BYTES:,}. The kernel is dead; fill its stack, and no more.",
+            f"{count(deep, 'frame')} deep: {FRAME_BYTES * deep:,} bytes on a stack of {STACK_BYTES:,}. The kernel is dead; fill its stack, and no more.",
         )
     if deep == 1:
         return Verdict(False, f"1 frame: alloc_pages needs no split here, or has nothing to split ({stock}).")
@@ -172,32 +157,7 @@ def check_fill(answer: Callable[[Machine], object]) -> Verdict:
     return Verdict(True, f"{used}: {end}. {100 * deep // FITS} points of 100.")
 
 
-# States of the Nesting lab: the email's chain; one free struct slab, not yet called; the same, called; the small machine, struct slabs taken.
-_EMAIL = (
-    "memlab1.nesting.pdne3dwbbkbuadcep5s4tkocd3nox7ukrdcdllosovozelffrd7542bj6skgd4rssmgyjnawbdn64qmurjagqw2tzafh4o4ecicmrk53goirwsjcz5"
-    "cvpbv56mw4ywmjxglbg7snssgwks7ebqpletqqnypfbtl5f22piepdiq62nnggzopsccmhyyhbnqtefcqtuy44fdl2r3wyrlbtz7umughogw56b5cahd7oomddri73qihz"
-    "fs5vggsnwpydsvhgs.25987dcd6b43e5e7b619e07e"
-)
-
-
-_ONE = (
-    "memlab1.nesting.pdnd3sbrb2acadaf2cvti77garoikmea2teqbilfgbg67lronyx46ifmpmrjub4i6ikmjfc6swsqr5sbdeix3ufztbexj3kdvhxnn3saup7sgv5j6c"
-    "op2anfoiorg.533b6319a20683846d1b4ed3"
-)
-
-
-_CALLED = (
-    "memlab1.nesting.pdnd3czrb2acaeaex5blnuueyknk6eddcbhrwauehmfeh6f3nbq3go4z5q3dasongcwwxmcqmymgwb5zelio2bjbddckjtscurmev5nc6z5bzn2wfh"
-    "7ina632flw3yk5bdx7k24dshew7wk5ytjtfd6j3ipv6czikq.b950f8ebe7d69c685deefd7f"
-)
-
-
-_TINY = (
-    "memlab1.nesting.pdno3c2bbkbtaecfv4zpzfmfvskhnenlasitddavdiytru2fbg4xxnnl33ai3k7xpdyauvhmtxquw5kqsowpaipmy2n4dfkdjtqdc3ncwor25jomj5"
-    "ivuj3k54hrupzgrlnlxagifeo4pdy6v5czmilstrs5rqy2to72bcoh3n2z26hv6uftqkvqgq.8f61e9ca555e62941c89c964"
-)
-
-
+# The states: the email's chain; one free struct slab, not yet called; the same, called; the small machine, struct slabs taken.
 EXERCISES = (
     Exercise(
         "09.1",
@@ -215,7 +175,7 @@ EXERCISES = (
             "max() of nothing is an error, unless you say what it then is: max(..., default=0).",
         ),
         explanation="How many calls are made is a question of time; how many are open at once is one of space.",
-        state=_EMAIL,
+        state="memlab1.nesting.pdne3dwbbkbuadcep5s4tkocd3nox7ukrdcdllosovozelffrd7542bj6skgd4rssmgyjnawbdn64qmurjagqw2tzafh4o4ecicmrk53goirwsjcz5cvpbv56mw4ywmjxglbg7snssgwks7ebqpletqqnypfbtl5f22piepdiq62nnggzopsccmhyyhbnqtefcqtuy44fdl2r3wyrlbtz7umughogw56b5cahd7oomddri73qihzfs5vggsnwpydsvhgs.25987dcd6b43e5e7b619e07e",
     ),
     Exercise(
         "09.2",
@@ -233,7 +193,7 @@ EXERCISES = (
             "The second round finds no struct slab: there the chain goes on as in section 1, down to __alloc_slab. What does that round still need, when it has its struct slab?",
         ),
         explanation="6 x 1 + 12 = 18 frames: as deep as the email's chain, and without an interrupt. The last alloc_pages is not that deep, as all calls for the struct slab have returned.",
-        state=_ONE,
+        state="memlab1.nesting.pdnd3sbrb2acadaf2cvti77garoikmea2teqbilfgbg67lronyx46ifmpmrjub4i6ikmjfc6swsqr5sbdeix3ufztbexj3kdvhxnn3saup7sgv5j6cop2anfoiorg.533b6319a20683846d1b4ed3",
     ),
     Exercise(
         "09.3",
@@ -251,7 +211,7 @@ EXERCISES = (
             "Then the same for the caller. Walk back from n, and keep the depth that you look for.",
         ),
         explanation="A kernel does it the other way round: its frames lie on the stack, each with the address of its caller, and it walks from the innermost out.",
-        state=_CALLED,
+        state="memlab1.nesting.pdnd3czrb2acaeaex5blnuueyknk6eddcbhrwauehmfeh6f3nbq3go4z5q3dasongcwwxmcqmymgwb5zelio2bjbddckjtscurmev5nc6z5bzn2wfh7ina632flw3yk5bdx7k24dshew7wk5ytjtfd6j3ipv6czikq.b950f8ebe7d69c685deefd7f",
     ),
     Exercise(
         "09.4",
@@ -270,6 +230,6 @@ EXERCISES = (
             "Then KeepLowOrdersEmpty(m)() and EatBuddies(m)(); and EatSlabs(m, most)() eats just as many struct slabs as are too many: free_descriptors(m, 'kmem_cache_slab') counts them.",
         ),
         explanation="No interrupt is needed for it: the number of free struct slabs alone decides. That is why the bounded design takes alloc_pages out of this loop.",
-        state=_TINY,
+        state="memlab1.nesting.pdno3c2bbkbtaecfv4zpzfmfvskhnenlasitddavdiytru2fbg4xxnnl33ai3k7xpdyauvhmtxquw5kqsowpaipmy2n4dfkdjtqdc3ncwor25jomj5ivuj3k54hrupzgrlnlxagifeo4pdy6v5czmilstrs5rqy2to72bcoh3n2z26hv6uftqkvqgq.8f61e9ca555e62941c89c964",
     ),
 )

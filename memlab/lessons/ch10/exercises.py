@@ -10,6 +10,7 @@ from random import Random
 from types import FrameType
 from typing import Any
 
+from ...addresses import B
 from ...check_rules import Corruption
 from ...figures.picture import count
 from ...machine import Machine
@@ -24,7 +25,6 @@ from ..model import Exercise, Verdict
 from .searches import broken_rules, hunted, next_steps
 
 _DESIGNS = ("as-written", "bounded")
-_BASE = 0xFFFF_8880_0000_0000
 _MACHINES = 60  # that an invariant is judged on, half of them damaged
 _WALK = 24  # operations, at most, that lead to one of them
 
@@ -48,17 +48,13 @@ def _free_pages(m: Machine) -> list[int]:
 
 def _hosts(m: Machine) -> list[int]:
     """Return the pages in which live descriptors of pages lie."""
-    return sorted({_home(m, a) for a in _descriptors(m)} & set(range(m.nr_pages)))
+    return sorted({(a - B) // m.page_size for a in _descriptors(m)} & set(range(m.nr_pages)))
 
 
 def _descriptors(m: Machine) -> set[int]:
     """Return the addresses of the descriptors that pages' words name, and of the struct buddys that these name."""
     words = {m.mem_desc(pfn) for pfn in range(m.nr_pages)} - {m.mem_desc(0)}
     return {w.address for w in words} | {m.slab(w.address).buddy for w in words if w.type is MemType.SLAB}
-
-
-def _home(m: Machine, address: int) -> int:
-    return (address - _BASE) // m.page_size
 
 
 def _miscounted(m: Machine, rng: Random) -> str:
@@ -290,31 +286,7 @@ def _scored(n: int, words: str) -> Verdict:
     return Verdict(True, f"Broken after {count(n, 'operation')} ({words}); {rank}")
 
 
-# States of labs: a storm's pages and their words; two buddies in use; a struct slab and its buddy in pages of their own; a block of four pages, halved.
-_STORM = (
-    "memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgiz2tvkrfixesliawkr2hanm7srfyjm5nkqlvvaueuvuga5yusiuc3lmnqwqbr72cu4q."
-    "e221f7a697616933aa7af23f"
-)
-
-
-_IN_USE = (
-    "memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgiz2tvkrfixesliawkr2hfisonzpfeytjnjjk5fksxziwussrokkyddkmn2xasoe2ybaa6ugdozq."
-    "24c1163258399a680597f8f8"
-)
-
-
-_HOSTS = (
-    "memlab1.bootstrap.pdna3rrrblacadaf2c57zwiolvzrlelcnmuiewcjeioye53p372bzsrwa7epcsdbahwqdbnv3yoyjlg3fpkyyo2wqana6bof7bh6mzmhwz6cf6"
-    "cknf6yf5qzha.dcc8073c68aafe756e2d0068"
-)
-
-
-_HALVED = (
-    "memlab1.buddy.pdnb3s2lbkadadcf2g63y4i5lbckiwzjduka2iqedkndqkwzxop5tzoadvilew4qa2sj5jci5prac2ren7tyzsw46zviimgq7jar2kl2bemsu7gzu"
-    "45tci757m2modk6ri777li4te.472bb4a06e0d4fc4bf3eb1cf"
-)
-
-
+# The states: a storm's pages and their words; two buddies in use; a struct slab and its buddy in pages of their own; a block of four pages, halved.
 EXERCISES = (
     Exercise(
         "10.1",
@@ -331,10 +303,8 @@ EXERCISES = (
             'Count: sum(m.mem_desc(pfn).type.name == "FREE" for pfn in range(m.nr_pages)).',
             "The result of == is True or False already.",
         ),
-        explanation=(
-            "The count, the free lists and the words say the same thing three times. That costs a little care in each operation, and it is what makes damage visible."
-        ),
-        state=_STORM,
+        explanation="The count, the free lists and the words say the same thing three times. That costs a little care in each operation, and it is what makes damage visible.",
+        state="memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgiz2tvkrfixesliawkr2hanm7srfyjm5nkqlvvaueuvuga5yusiuc3lmnqwqbr72cu4q.e221f7a697616933aa7af23f",
     ),
     Exercise(
         "10.2",
@@ -352,7 +322,7 @@ EXERCISES = (
             "A freed block must be on a free list when the method ends. Which line puts it there, and is it reached?",
         ),
         explanation="`break` in the place of `return chain`: merging ends at a busy buddy, freeing does not. It is one of the faults that were found in real teaching allocators.",
-        state=_IN_USE,
+        state="memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgiz2tvkrfixesliawkr2hfisonzpfeytjnjjk5fksxziwussrokkyddkmn2xasoe2ybaa6ugdozq.24c1163258399a680597f8f8",
     ),
     Exercise(
         "10.3",
@@ -370,10 +340,8 @@ EXERCISES = (
             'If desc.type.name is "SLAB", then m.slab(desc.address).buddy is a second address to look at.',
             "Is the page below m.nr_pages? Only then ask for the type of its word.",
         ),
-        explanation=(
-            "This is the rule desc-in-free-page of check(). It answers one of the questions about the email: can a descriptor be stranded in a page that is free? In all states that were searched, none is."
-        ),
-        state=_HOSTS,
+        explanation="This is the rule desc-in-free-page of check(). It answers one of the questions about the email: can a descriptor be stranded in a page that is free? In all states that were searched, none is.",
+        state="memlab1.bootstrap.pdna3rrrblacadaf2c57zwiolvzrlelcnmuiewcjeioye53p372bzsrwa7epcsdbahwqdbnv3yoyjlg3fpkyyo2wqana6bof7bh6mzmhwz6cf6cknf6yf5qzha.dcc8073c68aafe756e2d0068",
     ),
     Exercise(
         "10.4",
@@ -387,13 +355,11 @@ EXERCISES = (
         stub="def break_it(m):\n    raise NotImplementedError",
         check=check_break,
         hints=(
-            "The textbook's line is `if not near or w[near + ORDER] != order`. What does the pelican not ask about the free block it finds?",
+            "The textbook's line is `if not near or self.order_of[near] != order`. What does the pelican not ask about the free block it finds?",
             "Its buddy must BEGIN with a free block that is smaller than itself, while the rest of that buddy is in use.",
             "alloc_pages(2) gives four pages. Split them, and split one half once more: blocks of 2, 1 and 1. Free the one that the large one's buddy begins with.",
         ),
-        explanation=(
-            "Five operations, and no four will do: the search tried them all. The pelican takes pages that somebody uses into a free block, and what described them is lost."
-        ),
-        state=_HALVED,
+        explanation="Five operations, and no four will do: the search tried them all. The pelican takes pages that somebody uses into a free block, and what described them is lost.",
+        state="memlab1.buddy.pdnb3s2lbkadadcf2g63y4i5lbckiwzjduka2iqedkndqkwzxop5tzoadvilew4qa2sj5jci5prac2ren7tyzsw46zviimgq7jar2kl2bemsu7gzu45tci757m2modk6ri777li4te.472bb4a06e0d4fc4bf3eb1cf",
     ),
 )

@@ -6,30 +6,13 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from ...figures.picture import count
 from ...linux import SlabCache
 from ...machine import Machine
 from ...study import accounting
 from ...study.accounting import MEM_DESC, TODAY
 from ..model import Exercise, Verdict
 from .scene import BUDDY, DESCRIPTOR, kernel_caches, metadata, warm_arena
-
-# States: one block of order 2; the trace after step 3; a slab of one page; memory full of single pages.
-_ONE_BLOCK = "memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgiz2tvkrfixesliawkr2hfisonzpfeytjnjjk5fksxziwussrokkzddkmnrwwajpnejvu.69ff1d85a91c5a1f0ba822af"
-
-
-_STORY_STATE = (
-    "memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgi2kxvkrfixesliawkr2hfisonzpfeytjnjjk5fksxziwussrokkyddkmn23asqy4kjab2uivucqbfnqeqga.a93ceb78c"
-    "22eb0bae574e98c"
-)
-
-
-_SLABS = (
-    "memlab1.slab.pdna3c6bbkcdadaf77sz242ymvm3bpzcd25buszbyzrnxa4w7253ttoajrb6muqtlsb7va7bwcyzn2ygehd4o7eyi2bjogau5zb5rrmhnskz5swweqp5r5hxewwksgu"
-    "n3xdmfslqt3y26ujwkdb4uitwuexuw7ybg2fcica.59b5412138e53f791157cc74"
-)
-
-
-_FULL = "memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgizdlk6vkevc4sjnabzkfi4v2izhg4uuosvjl4ulkjjixffmbrvggy3lahwqsepn.29b5414fbc4f874977be0021"
 
 
 def _check_saved(answer: Callable[[int, int], int]) -> Verdict:
@@ -114,7 +97,7 @@ def _wrong_loser(got: dict[Any, Any], want: dict[str, int], caches: dict[str, tu
     for name, (_, pages, slabs) in caches.items():
         each = f"{pages} × 8 + {BUDDY} + {DESCRIPTOR} = {pages * 8 + BUDDY + DESCRIPTOR} bytes against {pages} × 64 = {pages * 64}"
         if name in want and name not in got:
-            return f"{name!r}, {slabs} slabs of {pages} page{'s' * (pages > 1)}, is missing: a slab takes {each}."
+            return f"{name!r}, {slabs} slabs of {count(pages, 'page')}, is missing: a slab takes {each}."
         if name in got and name not in want:
             why = "it has no slab, so it loses nothing" if not slabs else f"a slab takes {each}"
             return f"{name!r} does not lose: {why}."
@@ -157,6 +140,7 @@ def _check_pin(answer: Callable[[Machine], object]) -> Verdict:
     )
 
 
+# The states: one block of order 2; the trace after step 3; a slab of one page; memory full of single pages.
 EXERCISES = (
     Exercise(
         "11.1",
@@ -171,7 +155,7 @@ EXERCISES = (
             "The descriptor is there once for a block, however many pages it has.",
         ),
         explanation="56 bytes a page are saved, 48 and the descriptor's are paid once. With 64 bytes that is 112: two pages' savings, and so order 1 is even.",
-        state=_ONE_BLOCK,
+        state="memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgiz2tvkrfixesliawkr2hfisonzpfeytjnjjk5fksxziwussrokkzddkmnrwwajpnejvu.69ff1d85a91c5a1f0ba822af",
     ),
     Exercise(
         "11.2",
@@ -189,7 +173,7 @@ EXERCISES = (
             "A block merges only if its buddy is free. Which pages are in use when the folio's are freed? And when that of step 1 is?",
         ),
         explanation="Split and merge change how many blocks there are, at 48 bytes each; users come and go at 64. A page that is free in the middle of others costs as much as one in use.",
-        state=_STORY_STATE,
+        state="memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgi2kxvkrfixesliawkr2hfisonzpfeytjnjjk5fksxziwussrokkyddkmn23asqy4kjab2uivucqbfnqeqga.a93ceb78c22eb0bae574e98c",
     ),
     Exercise(
         "11.3",
@@ -207,7 +191,7 @@ EXERCISES = (
             "`sorted(pairs, key=lambda pair: -pair[1])` puts the largest first.",
         ),
         explanation="All losers have slabs of one page, and lose 56 bytes a slab. Were small slabs larger, the kernel would gain; but then it would need larger blocks.",
-        state=_SLABS,
+        state="memlab1.slab.pdna3c6bbkcdadaf77sz242ymvm3bpzcd25buszbyzrnxa4w7253ttoajrb6muqtlsb7va7bwcyzn2ygehd4o7eyi2bjogau5zb5rrmhnskz5swweqp5r5hxewwksgun3xdmfslqt3y26ujwkdb4uitwuexuw7ybg2fcica.59b5412138e53f791157cc74",
     ),
     Exercise(
         "11.4",
@@ -229,6 +213,6 @@ EXERCISES = (
             "One live descriptor keeps a whole page of them. Struct buddys can be moved together, for RAM shows who names them; a user's descriptor may be named by anybody who has its "
             "address. So in the worst case a page in use holds a page of descriptors: 4096 bytes of metadata, not 120. It is the old trouble of slabs, and Linux has it with every cache."
         ),
-        state=_FULL,
+        state="memlab1.buddy.pdnkwvrkjywsslkqwkvfmksijrhs2vvsgizdlk6vkevc4sjnabzkfi4v2izhg4uuosvjl4ulkjjixffmbrvggy3lahwqsepn.29b5414fbc4f874977be0021",
     ),
 )

@@ -1,4 +1,4 @@
-"""The machines and words that chapter 11's predictions, exercises and notebook share.  Imports the core, labs and study."""
+"""The machines and words that chapter 11's predictions, exercises and notebook share.  Imports the core, linux and study."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from ...study import accounting
 from ...study.accounting import DESCRIPTORS, MEM_DESC, Run
 
 BUDDY = MEM_DESC.buddy  # bytes, as DESCRIPTOR
-
-
 DESCRIPTOR = DESCRIPTORS["anonmem"]
 
 
