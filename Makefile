@@ -2,6 +2,7 @@
 #
 #   make lab            the workbook in JupyterLab                     (LAB_FLAGS= more flags for JupyterLab)
 #   make test           every test, browser included                   (what .ci/run runs)
+#   make quick          ruff, mypy, the core and the engines: two minutes, no notebook and no browser
 #   make lint           ruff and mypy
 #   make notebooks      run the notebooks again and store their outputs in place
 #   make findings       compute the figures of FINDINGS.md again       (FINDINGS= names of sections: only those)
@@ -20,7 +21,11 @@ BIN := .venv/bin
 NOTEBOOKS = $(wildcard notebooks/*.ipynb)
 CHAPTERS = $(wildcard notebooks/[0-9]*.ipynb)
 
-.PHONY: lab test lint notebooks findings slides slides-check screenshots bench binder-check lock clean chromium
+# What `make quick` runs: the tests of the core, then of the engines of labs and lessons, then of the repository itself.
+QUICK = $(patsubst %,tests/test_%.py,property_pages descriptors interrupts check fast bad_input gfp layout memdesc page page_alloc ram \
+	recording slub slub_size trace users zones labs lab_engine lessons chapter_form repository shape workbook)
+
+.PHONY: lab test quick lint notebooks findings slides slides-check screenshots bench binder-check lock clean chromium
 .DELETE_ON_ERROR:
 
 # In a container everybody is root, and JupyterLab wants to be told that this is meant.
@@ -32,6 +37,9 @@ lab: .venv/lab.stamp
 test: .venv/test.stamp .venv/npm.stamp chromium lint
 	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --ignore=tests/browser
 	$(BIN)/python -m pytest tests/browser
+
+quick: .venv/test.stamp lint
+	$(BIN)/python -m pytest -n 2 $(QUICK)
 
 lint: .venv/test.stamp
 	$(BIN)/ruff check .

@@ -3,7 +3,7 @@
 ``from memlab import Machine, GFP`` is where everything starts.  This is the core alone: the standard library, no widgets and no charts.
 """
 
-from .check import Corruption
+from .check_rules import Corruption
 from .gfp import GFP
 from .machine import Machine
 from .memdesc import MemDesc, MemType

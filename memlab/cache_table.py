@@ -1,6 +1,7 @@
-"""The table of caches in RAM: where each struct of SLUB lies, how a slot is filled, and what bad objects get.
+"""The table of caches in RAM: how a slot is filled, what can be read of its slabs and lists, and what bad objects get.
 
-Used by slub.py, which is built on it, and for its word offsets by whoever reads slabs.  Imports page_alloc and below.
+Used by slub.py, descriptors.py, evacuate.py and kmem_cache.py.  Functions of a machine ``m``; ``c`` is a cache's first word, ``s`` a slab's, ``n``
+a kmem_cache_node's (words.py).  Imports kernel and below.
 
 Source: mm/slab_common.c, mm/slub.c.
 """
@@ -8,171 +9,274 @@ Source: mm/slab_common.c, mm/slub.c.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
-from .config import Config
-from .list_head import init_list_head
+from .addresses import B, address, word
+from .gfp import GFP
+from .kernel import Kernel, Shape
+from .list_head import chain_add, init_list_head, list_add_tail, list_del, list_for_each
 from .memdesc import MemType
-from .page_alloc import PageAllocator
 from .ram import KernelBug
-from .slub_debug import SlubDebug
 from .slub_size import MAX_OBJECTS, MAX_SLAB_ORDER, SLAB, Sizes, calculate_order, get_order, objects_per_slab
 from .slub_size import min_partial as default_min_partial
-from .structs import NR_CACHES, kmem_cache, kmem_cache_cpu, kmem_cache_node, slab
+from .structs import HELD, NODE_SHIFT, NR_CACHES, kmem_cache, slab
+from .words import (
+    BUDDY,
+    CACHE_WORDS,
+    CPU_ROW,
+    CPU_WORDS,
+    FREE,
+    INUSE,
+    LIST,
+    NODE_WORDS,
+    OBJECTS_SHIFT,
+    ONE_BLOCK,
+    ORDER_SHIFT,
+    PARTIAL,
+    SLAB_TYPE,
+    SLAB_WORDS,
+)
 
-# words of struct slab
-LIST: Final = slab.list.word
-SLAB_BUDDY: Final = slab.buddy.word
-FREELIST: Final = slab.freelist.word
-COUNTS: Final = slab.inuse.word  # inuse: bits 0-15, objects: 16-31, order: 32-39, frozen: 40-47, debug: 48-55
-VIRT: Final = slab.virt.word
-CACHE: Final = slab.slab_cache.word
-ORDER_SHIFT: Final = 32
-FROZEN: Final = 1 << 40
-DEBUG: Final = 1 << 48
-ORDER_0: Final = 1 << ORDER_SHIFT  # the counts of an ordinary slab of order 0 that is no CPU's are below this
-# words of struct kmem_cache
-C_FLAGS: Final = kmem_cache.flags.word
-SIZE: Final = kmem_cache.size.word
-OFFSET: Final = kmem_cache.offset.word
-MIN_PARTIAL: Final = kmem_cache.min_partial.word
-OWN: Final = kmem_cache.own.word
-CPU_SLAB: Final = kmem_cache.cpu_slab.word
-NODE: Final = kmem_cache.node.word
-SERIAL: Final = kmem_cache.serial.word
-RED_LEFT_PAD: Final = kmem_cache.red_left_pad.word  # in the high half of this word
-CTOR: Final = kmem_cache.ctor.word  # likewise
-C_ORDER: Final = kmem_cache.order.word  # likewise, objects in the low half
-C_MIN_ORDER: Final = kmem_cache.min_order.word  # likewise, min_objects in the low half
-CACHE_WORDS: Final = kmem_cache.sizeof // 8
-# words of struct kmem_cache_cpu and kmem_cache_node
-CPU_WORDS: Final = kmem_cache_cpu.sizeof // 8
-CPU_ROW: Final = (NR_CACHES + 1) * CPU_WORDS  # one CPU's part of the table; the extra entry serves destroyed caches
-NODE_WORDS: Final = kmem_cache_node.sizeof // 8
-PARTIAL: Final = kmem_cache_node.partial.word  # nr_partial is word 0
-NR_SLABS: Final = kmem_cache_node.nr_slabs.word
-
-SLAB_TYPE: Final = int(MemType.SLAB)
+# -- the table
 
 
-class CacheTable(SlubDebug, PageAllocator):
-    """The page allocator with a table of caches; ``shape_of`` and ``ordinary`` are what the hot paths note of it."""
+def boot_caches(m: Kernel) -> None:
+    """Make the heads of all partial lists empty lists: the table of caches is ready."""
+    for i in range(NR_CACHES * m.config.nodes):
+        init_list_head(m, m.kn_at + i * NODE_WORDS + PARTIAL)
+    m.percpu_of[m.kc_at + NR_CACHES * CACHE_WORDS] = NR_CACHES * CPU_WORDS
+    know_shapes(m)
 
-    def __init__(self, config: Config, kernel_bytes: int, stat_bytes: int) -> None:
-        self.kc_at = self.kn_at = self.cc_at = self.serial_at = 0
-        self._ctors: dict[int, Callable[[int], object]] = {}
-        self.shape_of: dict[int, tuple[int, int, frozenset[int], int, int]] = {}
-        self.ordinary: set[int] = set()  # caches that live and have no debug flag
-        super().__init__(config, kernel_bytes, stat_bytes)
 
-    def _boot_caches(self) -> None:
-        """Make the heads of all partial lists empty lists: the table of caches is ready."""
-        for i in range(NR_CACHES * self.config.nodes):
-            init_list_head(self, self.kn_at + i * NODE_WORDS + PARTIAL)
-        self.w[self.kc_at + NR_CACHES * CACHE_WORDS + CPU_SLAB] = NR_CACHES * CPU_WORDS
-        self._know_shapes()
+def slots(m: Kernel) -> list[int]:
+    """Return all slots of the table, live or not."""
+    return [m.kc_at + i * CACHE_WORDS for i in range(NR_CACHES)]
 
-    def _new_cache(
-        self, name: str, object_size: int, sizes: Sizes, flags: int, ctor: Callable[[int], object] | None, single_pages: bool
-    ) -> int:
-        """Fill a slot of the table.  Returns ci, or 0 when all are taken."""
-        slots = [self.kc_at + i * CACHE_WORDS for i in range(NR_CACHES)]
-        free = [i for i, ci in enumerate(slots) if not self.w[ci + SERIAL]]
-        if not free:
-            return 0
-        ci = slots[free[0]]
-        order = 0 if single_pages else calculate_order(sizes.size, self.config.cpus, self.page_size, min(MAX_SLAB_ORDER, self.max_order))
-        least = get_order(sizes.size, self.page_size)
-        view = kmem_cache(self, self.B + 8 * ci)
-        view.name, view.flags, view.size, view.object_size = name, flags, sizes.size, object_size
-        view.offset, view.align, view.inuse, view.red_left_pad = sizes.offset, sizes.align, sizes.inuse, sizes.red_left_pad
-        view.order, view.objects = order, objects_per_slab(sizes.size, order, self.page_size)
-        view.min_order, view.min_objects = least, objects_per_slab(sizes.size, least, self.page_size)
-        view.min_partial, view.own, view.ctor = default_min_partial(sizes.size), 0, int(ctor is not None)
-        view.cpu_slab = free[0] * CPU_WORDS
-        view.node = self.B + 8 * (self.kn_at + free[0] * self.config.nodes * NODE_WORDS)
-        self.w[self.serial_at] += 1
-        view.serial = self.w[self.serial_at]
-        if ctor is not None:
-            self._ctors[view.serial] = ctor
-        self._know_shape(ci)
-        return ci
 
-    def _know_shapes(self) -> None:
-        """Note what never changes while a cache lives, for the hot paths.
+def view_of(m: Kernel, c: int) -> kmem_cache:
+    """Return the view of a cache's struct."""
+    return kmem_cache(m, address(c))
 
-        That is its per-CPU word; its link: what to subtract from an object's address to have the byte offset in RAM of its free pointer;
-        where in a page objects start, if its slabs are single pages; its address; and its nodes' word.
-        """
-        for ci in range(self.kc_at, self.kc_at + (NR_CACHES + 1) * CACHE_WORDS, CACHE_WORDS):
-            self._know_shape(ci)
 
-    def _know_shape(self, ci: int) -> None:
-        w, B = self.w, self.B
-        (self.ordinary.add if w[ci + SERIAL] and not w[ci + C_FLAGS] & SLAB.DEBUG else self.ordinary.discard)(ci)
-        size = w[ci + SIZE] or self.page_size
-        starts = frozenset(range(0, objects_per_slab(size, 0, self.page_size) * size, size))
-        self.shape_of[ci] = (w[ci + CPU_SLAB], B - w[ci + OFFSET], starts, B + 8 * ci, (w[ci + NODE] - B) >> 3)
+def new_cache(
+    m: Kernel, name: str, object_size: int, sizes: Sizes, flags: int, ctor: Callable[[int], object] | None, single_pages: bool
+) -> int:
+    """Fill a slot of the table.  Returns c, or 0 when all are taken."""
+    free = next(((i, c) for i, c in enumerate(slots(m)) if not m.serial_of[c]), None)
+    if free is None:
+        return 0
+    slot, c = free
+    order = 0 if single_pages else calculate_order(sizes.size, m.config.cpus, m.page_size, min(MAX_SLAB_ORDER, m.max_order))
+    least = get_order(sizes.size, m.page_size)
+    view = view_of(m, c)
+    view.name, view.flags, view.size, view.object_size = name, flags, sizes.size, object_size
+    view.offset, view.align, view.inuse, view.red_left_pad = sizes.offset, sizes.align, sizes.inuse, sizes.red_left_pad
+    view.order, view.objects = order, objects_per_slab(sizes.size, order, m.page_size)
+    view.min_order, view.min_objects = least, objects_per_slab(sizes.size, least, m.page_size)
+    view.min_partial, view.own, view.ctor = default_min_partial(sizes.size), 0, int(ctor is not None)
+    view.cpu_slab = slot * CPU_WORDS
+    view.node = address(m.kn_at + slot * m.config.nodes * NODE_WORDS)
+    m.w[m.serial_at] += 1
+    view.serial = m.w[m.serial_at]
+    if ctor is not None:
+        m.ctors[view.serial] = ctor
+    _know_shape(m, c)
+    return c
 
-    def _slabs_of(self, ci: int) -> list[int]:
-        """Return the addresses of all struct slabs of a cache, found through the mem_map: a full slab is on no list."""
-        found: dict[int, None] = {}
-        words = self.w[self.MM : self.MM + self.nr_pages]
-        cache = self.B + 8 * ci
-        for md in words:
-            if md & 15 == MemType.SLAB and md & ~15 not in found and self.w[((md & ~15) - self.B >> 3) + CACHE] == cache:
-                found[md & ~15] = None
-        return list(found)
 
-    def _walk_freelist(self, ci: int, obj: int) -> list[int]:
-        """Return the objects of a freelist in order.  KernelBug if it runs in a circle, as an undetected double free can leave it."""
-        w, B, offset = self.w, self.B, self.w[ci + OFFSET]
-        found: list[int] = []
-        while obj:
-            found.append(obj)
-            if len(found) > MAX_OBJECTS:
-                raise KernelBug(f"the freelist that holds {obj:#x} runs in a circle: an object was freed twice; check() tells more")
-            obj = w[(obj - B + offset) >> 3]
-        return found
+def know_shapes(m: Kernel) -> None:
+    """Note what never changes while a cache lives, for the hot paths; again after RAM was put back."""
+    for c in range(m.kc_at, m.kc_at + (NR_CACHES + 1) * CACHE_WORDS, CACHE_WORDS):
+        _know_shape(m, c)
 
-    # -- what bad input gets
 
-    def _cpu_heads(self, ci: int) -> list[int]:
-        return [self.w[self.cc_at + cpu * CPU_ROW + self.w[ci + CPU_SLAB]] for cpu in range(self.config.cpus)]
+def _know_shape(m: Kernel, c: int) -> None:
+    (m.ordinary.add if m.serial_of[c] and not m.cache_flags_of[c] & SLAB.DEBUG else m.ordinary.discard)(c)
+    size = m.size_of[c] or m.page_size
+    starts = frozenset(range(0, objects_per_slab(size, 0, m.page_size) * size, size))
+    m.shape_of[c] = Shape(m.percpu_of[c], B - m.offset_of[c], starts, address(c), word(m.node_of[c]))
 
-    def _double_free(self, address: int) -> KernelBug:
-        return KernelBug(f"double free: the object at {address:#x} is free already")
 
-    def _is_object(self, address: int, ci: int) -> bool:
-        """Say whether ``address`` is where an object of the cache starts, in a slab of the cache (live or free)."""
-        w = self.w
-        pfn = (address - self.B) >> self.PS
-        if not 0 <= pfn < self.highmem_pfn or w[self.MM + pfn] & 15 != SLAB_TYPE:
-            return False
-        si = (w[self.MM + pfn] - self.B) >> 3
-        index, rest = divmod(address - w[si + VIRT] - (w[ci + RED_LEFT_PAD] >> 32), w[ci + SIZE] or 1)
-        return w[si + CACHE] == self.B + 8 * ci and rest == 0 and 0 <= index < w[si + COUNTS] >> 16 & 0xFFFF
+# -- slabs, their lists and their objects
 
-    def _bad_object(self, ci: int, address: int) -> Exception:
-        """Say why ``address`` cannot be freed into the cache at ``ci``."""
-        w, B = self.w, self.B
-        if not isinstance(address, int):
-            return TypeError(f"the address of an object is a whole number, not {address!r}")
-        if not w[ci + SERIAL]:
-            return KernelBug("this cache was destroyed, and with it went its objects")
-        name = kmem_cache(self, self.B + 8 * ci).name
-        pfn = (address - self.B) >> self.PS
-        if not 0 <= pfn < self.highmem_pfn:
-            return KernelBug(f"{address:#x} is no virtual address of this machine's memory, so no object of {name}")
-        if w[self.MM + pfn] & 15 != SLAB_TYPE:
-            return KernelBug(f"{address:#x} is in page {pfn}, which is no slab's, so it is no object of {name}")
-        view = slab(self, w[self.MM + pfn] & ~15)
-        if (view.slab_cache - B) >> 3 not in self.shape_of:
-            return KernelBug(f"{address:#x} is in page {pfn}, whose slab belongs to no cache, so it is no object of {name}")
-        other = kmem_cache(self, view.slab_cache)
-        if view.slab_cache != self.B + 8 * ci:
-            return KernelBug(f"{address:#x} is an object of the cache {other.name}, not of {name}; free it there")
-        index, rest = divmod(address - view.virt - other.red_left_pad, other.size)
-        if 0 <= index < view.objects:
-            return KernelBug(f"{address:#x} is {rest} bytes into an object of {name}; the object starts at {address - rest:#x}")
-        return KernelBug(f"{address:#x} is in a slab of {name}, but not in one of its {view.objects} objects")
+
+def inuse(m: Kernel, s: int) -> int:
+    """Return how many objects of a slab are in use."""
+    return m.counts_of[s] & INUSE
+
+
+def free_objects(m: Kernel, s: int) -> int:
+    """Return how many objects of a slab are free."""
+    return (m.counts_of[s] >> OBJECTS_SHIFT & 0xFFFF) - inuse(m, s)
+
+
+def slab_order(m: Kernel, s: int) -> int:
+    """Return the order of a slab's block."""
+    return m.counts_of[s] >> ORDER_SHIFT & 0xFF
+
+
+def slab_pfn(m: Kernel, s: int) -> int:
+    """Return the first page of a slab."""
+    return (m.virt_of[s] - B) >> m.PS
+
+
+def percpu(m: Kernel, c: int) -> int:
+    """Return the running CPU's kmem_cache_cpu of a cache."""
+    return m.percpu + m.shape_of[c].percpu
+
+
+def each_cpu(m: Kernel, c: int) -> list[int]:
+    """Return every CPU's kmem_cache_cpu of a cache."""
+    return [m.cc_at + cpu * CPU_ROW + m.percpu_of[c] for cpu in range(m.config.cpus)]
+
+
+def node_of(m: Kernel, c: int, s: int) -> int:
+    """Return the kmem_cache_node that a slab of a cache belongs to."""
+    return word(m.node_of[c]) + (m.flags_of[s] >> NODE_SHIFT) * NODE_WORDS
+
+
+def nodes(m: Kernel, c: int) -> list[int]:
+    """Return the kmem_cache_nodes of a cache."""
+    first = word(m.node_of[c])
+    return [first + i * NODE_WORDS for i in range(m.config.nodes)]
+
+
+def nr_slabs(m: Kernel, c: int) -> int:
+    """Return how many slabs a cache has."""
+    first, n = m.shape_of[c].nodes, m.config.nodes
+    return m.nr_slabs_of[first] if n == 1 else sum(m.nr_slabs_of[first : first + n * NODE_WORDS : NODE_WORDS])
+
+
+def add_partial(m: Kernel, s: int, n: int) -> None:
+    """Put a slab last on a node's partial list."""
+    list_add_tail(m, s + LIST, n + PARTIAL)
+    m.nr_partial_of[n] += 1
+
+
+def remove_partial(m: Kernel, s: int, n: int) -> None:
+    """Take a slab off a node's partial list."""
+    list_del(m, s + LIST)
+    m.nr_partial_of[n] -= 1
+
+
+def partial_slabs(m: Kernel, c: int) -> list[int]:
+    """Return the slabs on a cache's partial lists, in order, node by node."""
+    return [entry - LIST for n in nodes(m, c) for entry in list_for_each(m, n + PARTIAL)]
+
+
+def slabs_of(m: Kernel, c: int) -> list[int]:
+    """Return all slabs of a cache, found through the mem_map: a full slab is on no list."""
+    return slabs_by_cache(m).get(c, [])
+
+
+def slabs_by_cache(m: Kernel) -> dict[int, list[int]]:
+    """Return all slabs of all caches, each block of pages looked at once, by what its first page's mem_desc says."""
+    found: dict[int, list[int]] = {}
+    pfn, end = 0, len(m.w) - SLAB_WORDS
+    while pfn < m.nr_pages:
+        kind, d = m.desc_of[pfn] & 15, word(m.desc_of[pfn] & ~15)
+        order = 0
+        if not 0 <= d < end:
+            pfn += m.mem_map_pages if pfn == m.mem_map_pfn else 1
+            continue
+        if kind == SLAB_TYPE:
+            slabs, order = found.setdefault(word(m.cache_of[d]), []), slab_order(m, d)
+            if d not in slabs[-1:]:
+                slabs.append(d)
+        elif kind in (FREE, BUDDY):
+            order = m.order_of[d]
+        elif kind in ONE_BLOCK and 0 <= word(m.buddy_of[d]) < end:
+            order = m.order_of[word(m.buddy_of[d])]
+        pfn += 1 << order if order <= m.max_order and not pfn & (1 << order) - 1 else 1
+    return found
+
+
+def walk_freelist(m: Kernel, c: int, obj: int) -> list[int]:
+    """Return the objects of a freelist in order.  KernelBug if it runs in a circle, as an undetected double free can leave it."""
+    w, offset = m.w, m.offset_of[c]
+    found: list[int] = []
+    while obj:
+        found.append(obj)
+        if len(found) > MAX_OBJECTS:
+            raise KernelBug(f"the freelist that holds {obj:#x} runs in a circle: an object was freed twice; check() tells more")
+        obj = w[(obj - B + offset) >> 3]
+    return found
+
+
+def free_near(m: Kernel, c: int, objs: list[int]) -> set[int]:
+    """Return the free objects of the slabs that some objects of a cache lie in, and those on the CPUs' freelists."""
+    heads = [m.freelist_of[s] for s in {word(m.desc_of[(obj - B) >> m.PS]) for obj in objs}]
+    return {obj for head in heads + cpu_heads(m, c) for obj in walk_freelist(m, c, head)}
+
+
+def live_objects(m: Kernel, c: int, slabs: list[int] | None = None) -> int:
+    """Count the objects of a cache that are in use: what its slabs say, less what is on the CPUs' freelists."""
+    live = sum(inuse(m, s) for s in (slabs_of(m, c) if slabs is None else slabs))
+    return live - sum(len(walk_freelist(m, c, head)) for head in cpu_heads(m, c))
+
+
+def cpu_heads(m: Kernel, c: int) -> list[int]:
+    """Return the first free object of each CPU, or 0."""
+    return [m.cpu_freelist_of[p] for p in each_cpu(m, c)]
+
+
+def discard(m: Kernel, c: int, s: int, chain: int) -> int:
+    """Free an empty slab's pages; returns ``chain`` with its struct slab, and what merging freed, in front."""
+    m.nr_slabs_of[node_of(m, c, s)] -= 1
+    pfn = slab_pfn(m, s)
+    m.count(slabs_freed=1)
+    chain = m._free_one_page(word(m.buddy_of[s]), pfn, slab_order(m, s), chain)
+    if s >> m.WS != pfn:  # a self-describing slab went with its page
+        chain = chain_add(m, s + LIST, chain)
+    return chain
+
+
+# -- what bad input gets
+
+
+def is_object(m: Kernel, address: int, c: int) -> bool:
+    """Say whether ``address`` is where an object of the cache starts, in a slab of the cache (live or free)."""
+    pfn = (address - B) >> m.PS
+    if not 0 <= pfn < m.highmem_pfn or m.desc_of[pfn] & 15 != SLAB_TYPE:
+        return False
+    s = word(m.desc_of[pfn])
+    index, rest = divmod(address - m.virt_of[s] - (m.red_left_pad_of[c] >> 32), m.size_of[c] or 1)
+    return m.cache_of[s] == B + 8 * c and rest == 0 and 0 <= index < m.counts_of[s] >> OBJECTS_SHIFT & 0xFFFF
+
+
+def held_slab(m: Kernel, address: int, gfp: int) -> int:
+    """Return the struct slab that a consumer took, at ``address``, for pages that ``gfp`` asks for; ValueError if it has pages, or cannot have these."""
+    s = word(address)
+    if not m._is_object(address, m.KC_SLAB) or m.flags_of[s] != HELD or address in free_near(m, m.KC_SLAB, [address]):
+        raise ValueError(f"desc names no struct slab of yours, {address:#x}; take one with m.caches['kmem_cache_slab'].alloc() first")
+    if m.buddy_of[s]:
+        raise ValueError(f"the struct slab at {address:#x} describes a block already; free that with free_pages_desc, or take another")
+    if gfp & GFP.HIGHMEM:
+        raise ValueError("a slab's objects need addresses, which HIGHMEM has not; allocate its pages without __GFP_HIGHMEM")
+    return s
+
+
+def double_free(address: int) -> KernelBug:
+    """Say that an object is free already."""
+    return KernelBug(f"double free: the object at {address:#x} is free already")
+
+
+def bad_object(m: Kernel, c: int, address: int) -> KernelBug:
+    """Say why ``address`` cannot be freed into the cache."""
+    if not m.serial_of[c]:
+        return KernelBug("this cache was destroyed, and with it went its objects")
+    name = view_of(m, c).name
+    pfn = (address - B) >> m.PS
+    if not 0 <= pfn < m.highmem_pfn:
+        return KernelBug(f"{address:#x} is no virtual address of this machine's memory, so no object of {name}")
+    if m.desc_of[pfn] & 15 != MemType.SLAB:
+        return KernelBug(f"{address:#x} is in page {pfn}, which is no slab's, so it is no object of {name}")
+    view = slab(m, m.desc_of[pfn] & ~15)
+    if word(view.slab_cache) not in m.shape_of:
+        return KernelBug(f"{address:#x} is in page {pfn}, whose slab belongs to no cache, so it is no object of {name}")
+    other = kmem_cache(m, view.slab_cache)
+    if view.slab_cache != B + 8 * c:
+        return KernelBug(f"{address:#x} is an object of the cache {other.name}, not of {name}; free it there")
+    index, rest = divmod(address - view.virt - other.red_left_pad, other.size)
+    if 0 <= index < view.objects:
+        return KernelBug(f"{address:#x} is {rest} bytes into an object of {name}; the object starts at {address - rest:#x}")
+    return KernelBug(f"{address:#x} is in a slab of {name}, but not in one of its {view.objects} objects")

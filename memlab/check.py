@@ -9,22 +9,19 @@ free lists and per-CPU lists, and last every page (who owns it?).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from . import structs
 from .check_rules import RULES, Broken, Corruption
 from .check_slabs import SlabChecks
+from .kernel import Kernel
 from .memdesc import MemType
 from .structs import HELD, PCP, UNUSED
-from .users import USERS
-
-if TYPE_CHECKING:
-    from .machine import Machine
+from .words import USERS
+from .zone import marks_of, zone_view
 
 __all__ = ["RULES", "Broken", "Corruption", "check"]
 
 
-def check(m: Machine) -> list[Broken]:
+def check(m: Kernel) -> list[Broken]:
     """Return every broken rule of a machine's RAM; an empty list if all is in order."""
     return _Checker(m).run()
 
@@ -127,7 +124,7 @@ class _Checker(SlabChecks):
     def look_at_zones(self) -> None:
         m = self.m
         for z in m.zones:
-            view = m.zone_view(z)
+            view = zone_view(m, z)
             told = (view.name, view.flags, view.start_pfn, view.end_pfn)
             if told != (z.name, z.flags, z.start, z.end):
                 self.say(
@@ -144,10 +141,10 @@ class _Checker(SlabChecks):
                     view.address,
                 )
             marks = view.watermark, view.lowmem_reserve
-            if marks != m.marks_of(z):
+            if marks != marks_of(m, z):
                 self.say(
                     "zone-watermarks",
-                    f"the watermarks and lowmem_reserve of zone {z.name} at {view.address:#x} are {marks}, not {m.marks_of(z)}",
+                    f"the watermarks and lowmem_reserve of zone {z.name} at {view.address:#x} are {marks}, not {marks_of(m, z)}",
                     view.address,
                 )
             total = sum(
@@ -218,7 +215,7 @@ class _Checker(SlabChecks):
         """Every live struct buddy: its block, and the mem_desc words of the block's pages."""
         m = self.m
         live = self.live.get("kmem_cache_buddy", set()) | ({self.static} if not self.w[m.static_at] & UNUSED else set())
-        self.owner: dict[int, int] = {}
+        self.owner, self.foreign = [0] * m.nr_pages, set[int]()
         free_at: dict[int, int] = {}
         for address in sorted(live):
             b = structs.buddy(m, address)
@@ -287,21 +284,22 @@ class _Checker(SlabChecks):
                 f"the buddy {b.address:#x} has flags {b.flags:#x}; its block is in zones with flags {first:#x} and {last:#x}",
                 b.address,
             )
-        wrong = [p for p in range(pfn, pfn + n) if self.words[p] != expected]
-        if wrong:
+        words = self.words[pfn : pfn + n]
+        if words.count(expected) < n:
+            wrong = [p for p, word in enumerate(words, pfn) if word != expected]
             rest = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
             self.say(
                 "block-mem_desc",
                 f"page {wrong[0]}{rest} of the block of buddy {b.address:#x} has the mem_desc {self.words[wrong[0]]:#x}, not {expected:#x}",
                 *(m.pfn_to_page(p) for p in wrong[:4]),
             )
-        for p in range(pfn, pfn + n):
-            if p in self.owner:
-                self.say(
-                    "page-two-owners", f"page {p} belongs to the buddies {self.owner[p]:#x} and {b.address:#x}", self.owner[p], b.address
-                )
-                break
-            self.owner[p] = b.address
+        if b.flags & HELD:
+            self.foreign.update(words)
+        mine, other = n, next(filter(None, self.owner[pfn : pfn + n]), 0)
+        if other:
+            mine = self.owner.index(other, pfn) - pfn
+            self.say("page-two-owners", f"page {pfn + mine} belongs to the buddies {other:#x} and {b.address:#x}", other, b.address)
+        self.owner[pfn : pfn + mine] = [b.address] * mine
 
     def look_at_pages(self) -> None:
         m = self.m
@@ -310,20 +308,26 @@ class _Checker(SlabChecks):
             MemType.BUDDY: {a for a in (*self.live.get("kmem_cache_buddy", ()), self.static) if a not in self.on_list},
             MemType.SLAB: self.slabs.keys(),
         } | {kind: self.live.get(struct.struct, set()) for struct, kind in USERS.values()}
-        foreign = {self.words[p] for p, owner in self.owner.items() if self.w[(owner - self.B) >> 3] & HELD}
+        # pages of which there may be something to say: reserved ones, the first with each mem_desc, and those that lack one or an owner
+        reserved, kinds = [0, *range(m.mem_map_pfn, m.mem_map_pfn + m.mem_map_pages)], len(MemType)
+        words = list(self.words)
+        for pfn in reserved:
+            words[pfn] = 0
+        first = dict(zip(reversed(words), reversed(range(m.nr_pages)), strict=True)).values()
+        odd = [p for p, (word, owner) in enumerate(zip(words, self.owner, strict=True)) if not owner or word & 15 >= kinds or not word]
         seen: set[int] = set()
-        for pfn, word in enumerate(self.words):
-            kind = word & 15
-            page = m.V + 8 * pfn
+        for pfn in sorted({*reserved, *first, *odd}):
+            word = self.words[pfn]
+            kind, page = word & 15, m.V + 8 * pfn
             if self.is_reserved(pfn):
                 if word:
                     self.say("page-reserved", f"page {pfn} is reserved, but has the mem_desc {word:#x}", page)
                 continue
             if word == 0:
                 self.say("page-reserved", f"page {pfn} has no descriptor, but is not reserved", page)
-            elif kind >= len(MemType):
+            elif kind >= kinds:
                 self.say("page-type", f"page {pfn} has the mem_desc {word:#x}, whose type {kind} does not exist", page)
-            elif word not in seen and word not in foreign:
+            elif word not in seen and word not in self.foreign:
                 seen.add(word)
                 if word & ~15 not in live.get(MemType(kind), ()):
                     what = f"{MemType(kind).name.lower()} at {word & ~15:#x}, where no such live descriptor is"
@@ -333,10 +337,10 @@ class _Checker(SlabChecks):
                     self.say(
                         "desc-in-free-page", f"the descriptor {word & ~15:#x} of page {pfn} lies in page {home}, which is free", word & ~15
                     )
-            if pfn not in self.owner:
+            if not self.owner[pfn]:
                 self.say("page-no-owner", f"page {pfn} belongs to no block", page)
         for name in ("kmem_cache_buddy", "kmem_cache_slab", *(struct.struct for struct, _ in USERS.values())):
             for address in sorted(self.live.get(name, ())):
                 home = (address - self.B) >> m.PS
-                if self.words[home] & 15 == MemType.FREE or self.on_list.get(self.owner.get(home, 0)):
+                if self.words[home] & 15 == MemType.FREE or self.on_list.get(self.owner[home]):
                     self.say("desc-in-free-page", f"the live descriptor {address:#x} of {name} lies in page {home}, which is free", address)

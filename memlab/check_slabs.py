@@ -7,18 +7,16 @@ half asks of descriptors.  Imports structs, check_rules and the geometry.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from . import structs
-from .cache_table import CPU_ROW, CPU_WORDS, NODE_WORDS, NR_SLABS, PARTIAL
 from .check_rules import Broken
+from .kernel import Kernel
 from .memdesc import MemType
 from .slub_debug import POISON_END, POISON_FREE, RED_ACTIVE, RED_INACTIVE
 from .slub_size import SLAB, objects_per_slab
 from .structs import HELD, NODE_SHIFT, NR_CACHES
-
-if TYPE_CHECKING:
-    from .machine import Machine
+from .words import CPU_ROW, CPU_WORDS, NODE_WORDS, PARTIAL
 
 
 class Slab(NamedTuple):
@@ -34,7 +32,7 @@ class Slab(NamedTuple):
 class SlabChecks:
     """What is known of a machine so far, and the checks of its caches and slabs."""
 
-    def __init__(self, m: Machine) -> None:
+    def __init__(self, m: Kernel) -> None:
         self.m, self.w, self.B = m, m.w, m.B
         self.broken: list[Broken] = []
         self.words = m.w[m.MM : m.MM + m.nr_pages].tolist()
@@ -96,7 +94,7 @@ class SlabChecks:
         for node in range(m.config.nodes):
             ni = m.kn_at + (i * m.config.nodes + node) * NODE_WORDS
             head = self.B + 8 * (ni + PARTIAL)
-            if w[ni] or w[ni + NR_SLABS] or w[ni + PARTIAL] != head or w[ni + PARTIAL + 1] != head:
+            if m.nr_partial_of[ni] or m.nr_slabs_of[ni] or w[ni + PARTIAL] != head or w[ni + PARTIAL + 1] != head:
                 self.say(
                     "cache-slot",
                     f"slot {i} of the caches is unused, but node {node}'s entry at {self.B + 8 * ni:#x} is not empty",

@@ -1,14 +1,18 @@
-"""The shape of a simulated computer: what ``Machine(...)`` was asked for, checked and in plain numbers.
+"""The shape of a simulated computer: what ``Machine(...)`` was asked for, checked and in plain numbers; and the zones that follow from it.
 
-Used by machine.py (to boot), image.py (to save) and zone.py (for the map of zones).  Imports nothing of memlab.
+Used by kernel.py and machine.py (to boot), image.py (to save) and by who asks where a zone lies.  Imports structs.
+
+Source: include/linux/mmzone.h (enum zone_type, struct zone, struct zoneref).
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from enum import IntEnum
+from typing import Final, NamedTuple
 
+from .number import whole
 from .structs import buddy
 
 DESIGNS: Final = ("as-written", "bounded")
@@ -39,6 +43,65 @@ class Config:
         return self.memory // self.page_size
 
 
+class ZoneType(IntEnum):
+    """The zones of a node, from the most to the least precious."""
+
+    DMA = 0
+    DMA32 = 1
+    NORMAL = 2
+    HIGHMEM = 3
+
+
+ZONE_NAMES: Final = ("DMA", "DMA32", "Normal", "HighMem")
+
+
+class Zone(NamedTuple):
+    """Where one zone lies: its pages [start, end), its struct at word ``at``, its free lists, its count of free pages."""
+
+    node: int
+    type: ZoneType
+    start: int
+    end: int
+    flags: int
+    at: int
+    heads: int
+    free: int
+
+    @property
+    def name(self) -> str:
+        """The kernel's name of the zone, as in /proc/buddyinfo."""
+        return ZONE_NAMES[self.type]
+
+
+class Entry(NamedTuple):
+    """A zone in a zonelist, with what a request of that list must leave free, in pages."""
+
+    heads: int
+    free: int
+    low: int  # the low watermark plus lowmem_reserve: what the first try must leave
+    min: int
+    reserve: int
+    zone: Zone
+
+
+Zonelist = tuple[Entry, ...]
+
+
+def plan_zones(c: Config) -> list[tuple[int, ZoneType, int, int]]:
+    """Return (node, type, start pfn, end pfn) for each zone, in order of pfn."""
+    pages, per_node = c.nr_pages, c.nr_pages // c.nodes
+    dma = c.dma // c.page_size
+    edges = [0, dma, dma + c.dma32 // c.page_size, pages - c.highmem // c.page_size, pages]
+    plan = []
+    for node in range(c.nodes):
+        first, last = node * per_node, (node + 1) * per_node if node < c.nodes - 1 else pages
+        for kind in ZoneType:
+            start, end = max(first, edges[kind]), min(last, edges[kind + 1])
+            if start < end:
+                plan.append((node, kind, start, end))
+    return plan
+
+
 def size_in_bytes(value: int | str, what: str) -> int:
     """Return a size given as bytes or as text such as "64M"; TypeError or ValueError with a sentence if it is neither."""
     if isinstance(value, str):
@@ -46,9 +109,7 @@ def size_in_bytes(value: int | str, what: str) -> int:
         if not found:
             raise ValueError(f'{what} is a number of bytes or text such as "64M", "8K" or "1G", not {value!r}')
         return int(found[1]) * _UNITS[found[2].upper()]
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f'{what} is a number of bytes or text such as "64M", not {value!r}')
-    return value
+    return whole(value, f'{what} is a number of bytes or text such as "64M"')
 
 
 def make_config(
@@ -77,13 +138,16 @@ def make_config(
     total = bytes_of["memory"]
     if total == 0:
         raise ValueError(f"memory is at least a few pages of {size} bytes, not 0")
-    if not 1 <= _int(max_order, "max_order") < size // buddy.sizeof:
+    max_order, nodes, cpus = (
+        whole(value, f"{what} is a whole number") for value, what in ((max_order, "max_order"), (nodes, "nodes"), (cpus, "cpus"))
+    )
+    if not 1 <= max_order < size // buddy.sizeof:
         raise ValueError(
             f"max_order is 1 to {size // buddy.sizeof - 1}: a page of {size} bytes must hold more than max_order descriptors; not {max_order}"
         )
-    if not 1 <= _int(nodes, "nodes") <= min(64, total // size):
+    if not 1 <= nodes <= min(64, total // size):
         raise ValueError(f"nodes is 1 to 64, and each needs memory; not {nodes}")
-    if not 1 <= _int(cpus, "cpus") <= 64:
+    if not 1 <= cpus <= 64:
         raise ValueError(f"cpus is 1 to 64, not {cpus}")
     if bytes_of["highmem"] >= total:
         raise ValueError(f"highmem ({bytes_of['highmem']} bytes) must be less than the memory ({total} bytes): the descriptors need lowmem")
@@ -109,12 +173,6 @@ def make_config(
     )
 
 
-def _int(value: object, what: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{what} is a whole number, not {value!r}")
-    return value
-
-
 def _watermarks(value: object, memory: int) -> Watermarks:
     if value is ...:
         return "linux" if memory >= 4 << 20 else None
@@ -123,7 +181,7 @@ def _watermarks(value: object, memory: int) -> Watermarks:
     if value == "linux":
         return "linux"
     if isinstance(value, (tuple, list)) and len(value) == 3:
-        least, low, high = (_int(v, "a watermark") for v in value)
+        least, low, high = (whole(v, "a watermark is a whole number") for v in value)
         if 0 <= least <= low <= high:
             return least, low, high
     raise ValueError(f'watermarks is "linux", None or (min, low, high) in pages and in that order, not {value!r}')
@@ -133,5 +191,5 @@ def _distance(value: object, nodes: int) -> tuple[tuple[int, ...], ...]:
     if value is None:
         return tuple(tuple(10 if a == b else 20 for b in range(nodes)) for a in range(nodes))
     if isinstance(value, (tuple, list)) and len(value) == nodes and all(isinstance(r, (tuple, list)) and len(r) == nodes for r in value):
-        return tuple(tuple(_int(d, "a distance") for d in row) for row in value)
+        return tuple(tuple(whole(d, "a distance is a whole number") for d in row) for row in value)
     raise ValueError(f"distance is a table of {nodes} rows of {nodes} numbers, one for each pair of nodes, not {value!r}")

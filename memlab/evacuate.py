@@ -1,227 +1,215 @@
 """Evacuation: descriptors that move to another page, so that the page they pin can be freed.  Bounded design only.
 
-Used by descriptors.py.  The email does not go into it: a page of descriptors cannot be freed while one of them is live, and the descriptor of
-a free block is live too.  But RAM shows who holds most descriptors, and what is known to be named in few places can move.
+Used by descriptors.py and, through ``m.``, by slub.py.  The email does not go into it: a page of descriptors cannot be freed while one of them is
+live, and the descriptor of a free block is live too.  But RAM shows who holds most descriptors, and what is known to be named in few places can move.
 Never grows a cache; ``_migrate`` takes one free page for the one it frees.  Nothing moves while an interrupt is served: what it interrupted may
 be about to use a descriptor that it knows the address of.  (In Linux: allocating and freeing take a lock shared, moving only tries to take it
-alone.)  Imports slub and below.
+alone.)  Functions of a machine ``m``; indices as in words.py.  Imports cache_table and below.
 """
 
 from __future__ import annotations
 
-from typing import Final
-
+from .addresses import address, pfn_of, word
 from .cache_table import (
-    CACHE,
-    COUNTS,
-    CPU_ROW,
-    CPU_SLAB,
-    FREELIST,
-    FROZEN,
-    LIST,
-    OFFSET,
-    ORDER_SHIFT,
-    SIZE,
-    SLAB_BUDDY,
-    SLAB_TYPE,
-    VIRT,
+    discard,
+    each_cpu,
+    free_objects,
+    node_of,
+    partial_slabs,
+    percpu,
+    remove_partial,
+    slab_order,
+    slab_pfn,
+    slabs_of,
+    walk_freelist,
 )
+from .config import Entry, ZoneType
+from .kernel import Kernel
 from .list_head import list_add, list_del, list_for_each, list_replace
-from .memdesc import MemType
-from .page_bugs import BUDDY, FREE, ORDER, PAGE
-from .slub import Slub
-from .structs import HELD, buddy, slab
-from .zone import Entry, ZoneType
-
-BUDDY_WORDS: Final = buddy.sizeof // 8
-SLAB_WORDS: Final = slab.sizeof // 8
-# types whose descriptor names its block's buddy at one fixed place
-_NAMES_BUDDY: Final = frozenset({MemType.SLAB, MemType.FOLIO, MemType.ANONMEM, MemType.FILEMEM, MemType.PGTABLE})
+from .structs import HELD
+from .words import BUDDY, BUDDY_WORDS, FREE, FROZEN, LIST, OBJECTS_SHIFT, ONE_BLOCK, SLAB_TYPE, SLAB_WORDS
 
 
-class Evacuation(Slub):
-    """SLUB whose slabs of descriptors can be emptied."""
+def evacuate_own(m: Kernel, s: int) -> bool:
+    """Move a slab's own descriptor out of its page, if it lies there, to a free one on hand.  Says whether it did."""
+    own = word(m.buddy_of[s])
+    if m._interrupted or own >> m.WS != slab_pfn(m, s):
+        return False
+    spare = _spare(m, m.KC_BUDDY, s)
+    if not spare:
+        return False
+    _move_buddy(m, own, spare)
+    m.counts_of[s] -= 1
+    return True
 
-    def _inuse(self, si: int) -> int:
-        return self.w[si + COUNTS] & 0xFFFF
 
-    def _evacuate_own(self, si: int) -> bool:
-        """Move a slab's own descriptor out of its page, if it lies there, to a free one on hand.  Says whether it did."""
-        w = self.w
-        own = (w[si + SLAB_BUDDY] - self.B) >> 3
-        if self._interrupted or own >> self.WS != (w[si + VIRT] - self.B) >> self.PS:
-            return False
-        spare = self._spare(self.KC_BUDDY, si)
-        if not spare:
-            return False
-        self._move_buddy(own, spare)
-        w[si + COUNTS] -= 1
-        return True
+def evacuate(m: Kernel, c: int, s: int) -> bool:
+    """Move all live descriptors of a slab to free ones of other slabs, its own last, and release it.  Says whether it did.
 
-    def _evacuate(self, ci: int, si: int) -> bool:
-        """Move all live descriptors of a slab to free ones of other slabs, its own last, and release it.  Says whether it did.
+    ``c`` is kmem_cache_buddy or kmem_cache_slab; a struct slab in its own page stays, and goes with the page.
+    """
+    movable, move = (buddy_movable, _move_buddy) if c == m.KC_BUDDY else (slab_movable, _move_slab)
+    live = [o for o in _live_in(m, c, s) if o != s]
+    others = sum(free_objects(m, other) for other in partial_slabs(m, c) if other != s)
+    if others < len(live) or not all(movable(m, o) for o in live):
+        return False
+    own = word(m.buddy_of[s])
+    for o in sorted(live, key=lambda o: o == own):
+        move(m, o, _spare(m, c, s))
+        m.counts_of[s] -= 1
+    remove_partial(m, s, node_of(m, c, s))
+    if chain := discard(m, c, s, 0):
+        m._give_back(chain)
+    return True
 
-        ``ci`` is kmem_cache_buddy or kmem_cache_slab; a struct slab in its own page stays, and goes with the page.
-        """
-        w = self.w
-        movable, move = (self._buddy_movable, self._move_buddy) if ci == self.KC_BUDDY else (self._slab_movable, self._move_slab)
-        live = [oi for oi in self._live_in(ci, si) if oi != si]
-        others = sum((w[s + COUNTS] >> 16 & 0xFFFF) - self._inuse(s) for s in self._partial_slabs(ci) if s != si)
-        if others < len(live) or not all(movable(oi) for oi in live):
-            return False
-        own = (w[si + SLAB_BUDDY] - self.B) >> 3
-        for oi in sorted(live, key=lambda oi: oi == own):
-            move(oi, self._spare(ci, si))
-            w[si + COUNTS] -= 1
-        self._remove_partial(si, self._node_of(ci, si))
-        if chain := self._discard(ci, si, 0):
-            self._give_back(chain)
-        return True
 
-    def _live_in(self, ci: int, si: int) -> list[int]:
-        """Return the word indices of a slab's objects that are not on its freelist."""
-        w, B = self.w, self.B
-        free = {(obj - B) >> 3 for obj in self._walk_freelist(ci, w[si + FREELIST])}
-        first, step = (w[si + VIRT] - B) >> 3, w[ci + SIZE] >> 3
-        return [oi for oi in range(first, first + (w[si + COUNTS] >> 16 & 0xFFFF) * step, step) if oi not in free]
+def _live_in(m: Kernel, c: int, s: int) -> list[int]:
+    """Return a slab's objects that are not on its freelist, by their first words."""
+    free = {word(obj) for obj in walk_freelist(m, c, m.freelist_of[s])}
+    first, step = word(m.virt_of[s]), m.size_of[c] >> 3
+    return [o for o in range(first, first + (m.counts_of[s] >> OBJECTS_SHIFT & 0xFFFF) * step, step) if o not in free]
 
-    def _spare(self, ci: int, not_si: int) -> int:
-        """Take a free descriptor that lies in another slab, without growing.  Returns its word index, or 0."""
-        w, B = self.w, self.B
-        p = self.percpu + w[ci + CPU_SLAB]
-        if w[p] and w[p + 1] != B + 8 * not_si:
-            at = w[p] - B
-            w[p] = w[(at + w[ci + OFFSET]) >> 3]
-            return at >> 3
-        for si in self._partial_slabs(ci):
-            if si != not_si:
-                at = w[si + FREELIST] - B
-                w[si + FREELIST] = w[(at + w[ci + OFFSET]) >> 3]
-                w[si + COUNTS] += 1
-                if not w[si + FREELIST]:
-                    self._remove_partial(si, self._node_of(ci, si))
-                return at >> 3
-        return 0
 
-    def _buddy_movable(self, oi: int) -> bool:
-        """Say whether RAM shows who holds a live struct buddy: its block's mem_desc words, or the descriptor that they name."""
-        w, B = self.w, self.B
-        pfn = (w[oi + 1 + PAGE] - self.V) >> 3
-        if w[oi] & HELD or not 0 <= pfn < self.nr_pages:
-            return False
-        kind, address = w[self.MM + pfn] & 15, w[self.MM + pfn] & ~15
-        if kind in (FREE, BUDDY):
-            return address == B + 8 * oi
-        return kind in _NAMES_BUDDY and w[((address - B) >> 3) + SLAB_BUDDY] == B + 8 * oi
+def _spare(m: Kernel, c: int, but: int) -> int:
+    """Take a free descriptor that lies in another slab than ``but``, without growing.  Returns its first word, or 0."""
+    p = percpu(m, c)
+    obj = m.cpu_freelist_of[p]
+    if obj and m.cpu_slab_of[p] != address(but):
+        m.cpu_freelist_of[p] = m.w[word(obj + m.offset_of[c])]
+        return word(obj)
+    for s in partial_slabs(m, c):
+        if s != but:
+            obj = m.freelist_of[s]
+            m.freelist_of[s] = m.w[word(obj + m.offset_of[c])]
+            m.counts_of[s] += 1
+            if not m.freelist_of[s]:
+                remove_partial(m, s, node_of(m, c, s))
+            return word(obj)
+    return 0
 
-    def _move_buddy(self, old: int, new: int) -> None:
-        """Copy a movable struct buddy to word ``new`` and tell its holder: list neighbours and mem_desc words, or a descriptor."""
-        w, B = self.w, self.B
-        pfn = (w[old + 1 + PAGE] - self.V) >> 3
-        kind, address = w[self.MM + pfn] & 15, w[self.MM + pfn] & ~15
-        self._copy(old, new, BUDDY_WORDS)
-        if kind in (FREE, BUDDY):
-            n = 1 << w[new + 1 + ORDER]
-            if kind == FREE:
-                list_replace(self, old + 1, new + 1)
-            self._fill(pfn, n, B + 8 * new | kind)
-            self._count(words_moved=n)
-        else:
-            w[((address - B) >> 3) + SLAB_BUDDY] = B + 8 * new
-        self._count(buddies_moved=1)
 
-    def _slab_movable(self, oi: int) -> bool:
-        """Say whether a live struct slab describes pages: then the mem_desc words, a list and a CPU are all that name it."""
-        pfn = (self.w[oi + VIRT] - self.B) >> self.PS
-        return not self.w[oi] & HELD and 0 <= pfn < self.highmem_pfn and self.w[self.MM + pfn] == self.B + 8 * oi | SLAB_TYPE
+def buddy_movable(m: Kernel, b: int) -> bool:
+    """Say whether RAM shows who holds a live struct buddy: its block's mem_desc words, or the descriptor that they name."""
+    pfn = pfn_of(m.page_of[b])
+    if m.flags_of[b] & HELD or not 0 <= pfn < m.nr_pages:
+        return False
+    kind, d = m.desc_of[pfn] & 15, word(m.desc_of[pfn])
+    if kind in (FREE, BUDDY):
+        return d == b
+    return (kind == SLAB_TYPE or kind in ONE_BLOCK) and m.buddy_of[d] == address(b)
 
-    def _move_slab(self, old: int, new: int) -> None:
-        """Copy a movable struct slab to the free one at word ``new`` and tell its pages, its partial list and its CPU."""
-        w, B = self.w, self.B
-        c, ci = w[old + COUNTS], (w[old + CACHE] - B) >> 3
-        if w[old + FREELIST] and not c & FROZEN:
-            list_replace(self, old + LIST, new + LIST)
-        self._copy(old, new, SLAB_WORDS)
-        for cpu in range(self.config.cpus if c & FROZEN else 0):
-            p = self.cc_at + cpu * CPU_ROW + w[ci + CPU_SLAB]
-            if w[p + 1] == B + 8 * old:
-                w[p + 1] = B + 8 * new
-        n = 1 << (c >> ORDER_SHIFT & 0xFF)
-        self._fill((w[new + VIRT] - B) >> self.PS, n, B + 8 * new | SLAB_TYPE)
-        self._count(words_moved=n, slabs_moved=1)
 
-    def _copy(self, old: int, new: int, words: int) -> None:
-        w = self.w
-        for i in range(words):
-            w[new + i] = w[old + i]
+def _move_buddy(m: Kernel, old: int, new: int) -> None:
+    """Copy a movable struct buddy to ``new`` and tell its holder: list neighbours and mem_desc words, or a descriptor."""
+    pfn = pfn_of(m.page_of[old])
+    kind, d = m.desc_of[pfn] & 15, word(m.desc_of[pfn])
+    _copy(m, old, new, BUDDY_WORDS)
+    if kind in (FREE, BUDDY):
+        n = 1 << m.order_of[new]
+        if kind == FREE:
+            list_replace(m, old + LIST, new + LIST)
+        m.fill(pfn, n, address(new) | kind)
+        m.count(words_moved=n)
+    else:
+        m.buddy_of[d] = address(new)
+    m.count(buddies_moved=1)
 
-    # -- moving whole pages
 
-    def _migrate_all(self, ci: int) -> bool:
-        """Move each slab of descriptors, full ones too, to a better page, where there is one.  Says whether any moved."""
-        return sum(self._migrate(ci, (address - self.B) >> 3) for address in self._slabs_of(ci)) > 0
+def slab_movable(m: Kernel, s: int) -> bool:
+    """Say whether a live struct slab describes pages: then the mem_desc words, a list and a CPU are all that name it."""
+    pfn = slab_pfn(m, s)
+    return not m.flags_of[s] & HELD and 0 <= pfn < m.highmem_pfn and m.desc_of[pfn] == address(s) | SLAB_TYPE
 
-    def _migrate(self, ci: int, si: int) -> bool:
-        """Move a slab of descriptors, a single page, to a better page if there is one, and free its page.  Says whether it did."""
-        w, B, MM, WS = self.w, self.B, self.MM, self.WS
-        old = (w[si + VIRT] - B) >> self.PS
-        if w[MM + old] != B + 8 * si | SLAB_TYPE:  # it went when an earlier one moved
-            return False
-        movable = self._buddy_movable if ci == self.KC_BUDDY else self._slab_movable
-        if not all(movable(oi) for oi in self._live_in(ci, si) if oi != si):
-            return False
-        target = self._better_page(old, si)
-        if target is None:
-            return False
-        e, block, order = target
-        hand = [self._spare(self.KC_BUDDY, si if ci == self.KC_BUDDY else 0) + 1 for _ in range(order)]
-        list_del(self, block)
-        list_add(self, block, e.heads + 2 * order)
-        li = self._take(e, order, 0, hand, B + 8 * si | SLAB_TYPE)
-        new = (w[li + PAGE] - self.V) >> 3
-        by = (new - old) << WS
-        own = ((w[si + SLAB_BUDDY] - B) >> 3) + 1
-        live = self._live_in(ci, si)
-        self.map[new << self.PS : (new + 1) << self.PS] = self.map[old << self.PS : (old + 1) << self.PS]
-        self.touched[new] = 1
-        for oi in live:
-            if oi not in (si, li - 1, own - 1):
-                (self._move_buddy if ci == self.KC_BUDDY else self._move_slab)(oi, oi + by)
-        li, own = (i + by if i >> WS == old else i for i in (li, own))  # where the two pages' own buddies are now
-        if si >> WS == old:
-            if w[si + FREELIST]:
-                list_replace(self, si + LIST, si + by + LIST)
-            si += by
-        w[si] = w[li - 1]  # the flags, which name the zone
-        w[si + VIRT], w[si + SLAB_BUDDY] = B + (new << self.PS), B + 8 * (li - 1)
-        w[MM + new] = B + 8 * si | SLAB_TYPE
-        at, link = si + FREELIST, w[ci + OFFSET]
-        while w[at]:
-            w[at] += 8 * by
-            at = (w[at] + link - B) >> 3
-        self._count(words_moved=1)
-        if chain := self._free_one_page(own, old, 0, 0):
-            self._give_back(chain)
-        return True
 
-    def _better_page(self, pfn: int, si: int) -> tuple[Entry, int, int] | None:
-        """Find the lowest free block that the descriptors on hand can split and that is a better home than page ``pfn``.
+def _move_slab(m: Kernel, old: int, new: int) -> None:
+    """Copy a movable struct slab to ``new`` and tell its pages, its partial list and its CPU."""
+    frozen, c = m.counts_of[old] & FROZEN, word(m.cache_of[old])
+    if m.freelist_of[old] and not frozen:
+        list_replace(m, old + LIST, new + LIST)
+    _copy(m, old, new, SLAB_WORDS)
+    for p in each_cpu(m, c) if frozen else ():
+        if m.cpu_slab_of[p] == address(old):
+            m.cpu_slab_of[p] = address(new)
+    n = 1 << slab_order(m, new)
+    m.fill(slab_pfn(m, new), n, address(new) | SLAB_TYPE)
+    m.count(words_moved=n, slabs_moved=1)
 
-        That is one in the node's NORMAL zone for a page of its DMA zones, else one below it in its own zone.  Returns zone, li, order.
-        """
-        z = self.zone_of[self.w[si]]
-        normal = next((other for other in self.zones if other.node == z.node and other.type is ZoneType.NORMAL), z)
-        if z.type < ZoneType.NORMAL and normal is not z:
-            z, pfn = normal, normal.end
-        others = [s for s in self._partial_slabs(self.KC_BUDDY) if s != si]
-        spare = sum((self.w[s + COUNTS] >> 16 & 0xFFFF) - self._inuse(s) for s in others)
-        found = [
-            (self.w[li + PAGE], order, li)
-            for order in range(min(self.max_order, spare) + 1)
-            for li in list_for_each(self, z.heads + 2 * order)
-            if (self.w[li + PAGE] - self.V) >> 3 < pfn
-        ]
-        if not found:
-            return None
-        _, order, li = min(found)
-        return Entry(z.heads, z.free, 0, 0, 0, z), li, order
+
+def _copy(m: Kernel, old: int, new: int, words: int) -> None:
+    for i in range(words):
+        m.w[new + i] = m.w[old + i]
+
+
+# -- moving whole pages
+
+
+def migrate_all(m: Kernel, c: int) -> bool:
+    """Move each slab of descriptors, full ones too, to a better page, where there is one.  Says whether any moved."""
+    return sum(_migrate(m, c, s) for s in slabs_of(m, c)) > 0
+
+
+def _migrate(m: Kernel, c: int, s: int) -> bool:
+    """Move a slab of descriptors, a single page, to a better page if there is one, and free its page.  Says whether it did."""
+    WS, old = m.WS, slab_pfn(m, s)
+    if m.desc_of[old] != address(s) | SLAB_TYPE:  # it went when an earlier one moved
+        return False
+    movable = buddy_movable if c == m.KC_BUDDY else slab_movable
+    if not all(movable(m, o) for o in _live_in(m, c, s) if o != s):
+        return False
+    target = _better_page(m, old, s)
+    if target is None:
+        return False
+    e, block, order = target
+    hand = [_spare(m, m.KC_BUDDY, s if c == m.KC_BUDDY else 0) for _ in range(order)]
+    list_del(m, block + LIST)
+    list_add(m, block + LIST, e.heads + 2 * order)
+    b = m._take(e, order, 0, hand, address(s) | SLAB_TYPE)
+    new = pfn_of(m.page_of[b])
+    by = (new - old) << WS
+    own = word(m.buddy_of[s])
+    live = _live_in(m, c, s)
+    m.map[new << m.PS : (new + 1) << m.PS] = m.map[old << m.PS : (old + 1) << m.PS]
+    m.touched[new] = 1
+    for o in live:
+        if o not in (s, b, own):
+            (_move_buddy if c == m.KC_BUDDY else _move_slab)(m, o, o + by)
+    b, own = (i + by if i >> WS == old else i for i in (b, own))  # where the two pages' own buddies are now
+    if s >> WS == old:
+        if m.freelist_of[s]:
+            list_replace(m, s + LIST, s + by + LIST)
+        s += by
+    m.flags_of[s] = m.flags_of[b]  # which name the zone
+    m.virt_of[s], m.buddy_of[s] = address(new << WS), address(b)
+    m.desc_of[new] = address(s) | SLAB_TYPE
+    if obj := m.freelist_of[s]:
+        m.freelist_of[s] = obj + 8 * by
+    while obj:  # where it was; its link was copied, and points to where the next was
+        at = word(obj + m.offset_of[c]) + by
+        if obj := m.w[at]:
+            m.w[at] = obj + 8 * by
+    m.count(words_moved=1)
+    if chain := m._free_one_page(own, old, 0, 0):
+        m._give_back(chain)
+    return True
+
+
+def _better_page(m: Kernel, pfn: int, s: int) -> tuple[Entry, int, int] | None:
+    """Find the lowest free block that the descriptors on hand can split and that is a better home than page ``pfn``.
+
+    That is one in the node's NORMAL zone for a page of its DMA zones, else one below it in its own zone.  Returns zone, buddy, order.
+    """
+    z = m.zone_of[m.flags_of[s]]
+    normal = next((other for other in m.zones if other.node == z.node and other.type is ZoneType.NORMAL), z)
+    if z.type < ZoneType.NORMAL and normal is not z:
+        z, pfn = normal, normal.end
+    spare = sum(free_objects(m, other) for other in partial_slabs(m, m.KC_BUDDY) if other != s)
+    found = [
+        (m.page_of[entry - LIST], order, entry - LIST)
+        for order in range(min(m.max_order, spare) + 1)
+        for entry in list_for_each(m, z.heads + 2 * order)
+        if pfn_of(m.page_of[entry - LIST]) < pfn
+    ]
+    if not found:
+        return None
+    _, order, b = min(found)
+    return Entry(z.heads, z.free, 0, 0, 0, z), b, order

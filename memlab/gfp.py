@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from .number import whole
+
 
 class GFP:
     """The flags, and ``GFP.show(flags)`` that names them."""
@@ -38,7 +40,7 @@ class GFP:
     @staticmethod
     def show(flags: int) -> str:
         """Return the flags as kernel C writes them, e.g. ``GFP_KERNEL|__GFP_ZERO``; ValueError for an unknown bit."""
-        check(flags)
+        flags = check(flags)
         names, rest = [], flags
         for name in ("KERNEL", "ATOMIC", "NOWAIT"):
             whole = getattr(GFP, name)
@@ -52,14 +54,17 @@ class GFP:
 
 BITS: Final = {name: bit for name, bit in vars(GFP).items() if isinstance(bit, int) and bit.bit_count() == 1}
 ALL: Final = sum(BITS.values())
-# What the nested allocation of a descriptor must not inherit from the request that needs it.
-NESTED_STRIP: Final = GFP.ZERO | GFP.HIGHMEM | GFP.DMA | GFP.DMA32 | GFP.MOVABLE | GFP.COMP | GFP.THISNODE
+_NOT_NESTED: Final = GFP.ZERO | GFP.HIGHMEM | GFP.DMA | GFP.DMA32 | GFP.MOVABLE | GFP.COMP | GFP.THISNODE
+
+
+def nested(flags: int) -> int:
+    """Return the flags for the allocation of a descriptor within a request: without what says where and how the request's own pages lie."""
+    return flags & ~_NOT_NESTED
 
 
 def check(flags: int) -> int:
     """Return ``flags`` if they are GFP flags; TypeError or ValueError with a sentence if not."""
-    if not isinstance(flags, int):
-        raise TypeError(f"gfp is a whole number made of GFP flags, such as GFP.KERNEL | GFP.ZERO, not {flags!r}")
+    flags = whole(flags, "gfp is a whole number made of GFP flags, such as GFP.KERNEL | GFP.ZERO")
     if flags & ~ALL or flags < 0:
         raise ValueError(f"gfp has bits that are no GFP flag: {flags & ~ALL:#x}; the flags are {', '.join(BITS)}")
     if (flags & (GFP.DMA | GFP.DMA32 | GFP.HIGHMEM)).bit_count() > 1:

@@ -5,18 +5,18 @@ Used through ``m.hexdump`` and ``m.whatis``, and by the checker's messages and t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from . import structs
+from .kernel import Kernel
 from .layout import Struct
 from .memdesc import MemType
-
-if TYPE_CHECKING:
-    from .machine import Machine
+from .number import whole
+from .words import USERS
 
 # structs that lie in the slabs of a cache of their own, by the cache's name
 _BY_CACHE: dict[str, type[Struct]] = {"kmem_cache_buddy": structs.buddy, "kmem_cache_slab": structs.slab} | {
-    s.struct: s for s in (structs.folio, structs.anonmem, structs.filemem, structs.ptdesc, structs.vmalloc)
+    s.struct: s for s, _ in USERS.values()
 }
 
 
@@ -28,7 +28,7 @@ class Place(NamedTuple):
     struct: type[Struct] | None
 
 
-def whatis(m: Machine, address: int) -> Place:
+def whatis(m: Kernel, address: int) -> Place:
     """Say what lies at a virtual or vmemmap address (unsigned long).  ValueError if nothing does."""
     m.read(address, 1)
     if address >= m.V:
@@ -63,8 +63,8 @@ def hexdump(m: _Dumpable, address: int, n: int = 64) -> str:
 
     ``address``: unsigned long, rounded down to a word.  ``n``: bytes, rounded up.  ValueError if they are not all RAM.
     """
-    if not isinstance(address, int) or not isinstance(n, int):
-        raise TypeError(f"hexdump takes an address and a number of bytes, whole numbers, not {address!r} and {n!r}")
+    must = "hexdump takes an address and a number of bytes, whole numbers"
+    address, n = whole(address, must), whole(n, must)
     first = address & ~7
     data = m.read(first, -(-(address + n - first) // 8) * 8)
     rows, before = [], ""
@@ -81,11 +81,11 @@ def hexdump(m: _Dumpable, address: int, n: int = 64) -> str:
     return "\n".join(rows)
 
 
-def _in_ram(m: Machine, address: int) -> bool:
+def _in_ram(m: Kernel, address: int) -> bool:
     return m.B <= address < m.B + (m.highmem_pfn << m.PS)
 
 
-def _slab(m: Machine, address: int, slab_address: int, pfn: int) -> Place:
+def _slab(m: Kernel, address: int, slab_address: int, pfn: int) -> Place:
     s = structs.slab(m, slab_address)
     size = 0
     if _in_cache_table(m, s.slab_cache):
@@ -102,12 +102,12 @@ def _slab(m: Machine, address: int, slab_address: int, pfn: int) -> Place:
     return Place(f"{cache.name}[{index}]", start, _BY_CACHE.get(cache.name))
 
 
-def _in_cache_table(m: Machine, address: int) -> bool:
+def _in_cache_table(m: Kernel, address: int) -> bool:
     index, rest = divmod((address - m.B >> 3) - m.kc_at, structs.kmem_cache.sizeof // 8)
     return rest == 0 and 0 <= index < structs.NR_CACHES
 
 
-def _kernel_area(m: Machine, address: int) -> Place:
+def _kernel_area(m: Kernel, address: int) -> Place:
     """Find the struct in the kernel area: each table is rows of one struct."""
     word = (address - m.B) >> 3
     for name, start, struct, count in m.kernel_tables:

@@ -9,8 +9,9 @@ Used by structs.py, which declares every struct of memlab, and by learners who d
         page = Ptr("struct page")
 
 Offsets follow C's rules (each field aligned to its own width).  ``buddy.order.offset`` is a byte offset and
-``buddy.order.word`` an index of 64-bit words, for the hot paths that index RAM directly; ``buddy(m, address).order``
-reads RAM, and assigning to it writes RAM.  This file must import nothing of memlab.
+``buddy.order.word`` an index of 64-bit words; ``buddy(m, address).order`` reads RAM, and assigning to it writes RAM.
+``buddy.order.column(w)`` is RAM seen from the field's word on: with ``order_of = buddy.order.column(w)`` and a buddy that starts at word b,
+``order_of[b]`` is the word that the field starts in.  This file must import nothing of memlab.
 """
 
 from __future__ import annotations
@@ -52,6 +53,10 @@ class Field:
     def word(self) -> int:
         """Index of the 64-bit word at which the field starts, counted from the struct's first word."""
         return self.offset >> 3
+
+    def column(self, words: memoryview[int]) -> memoryview[int]:
+        """Return RAM's words from this field's word on: indexed by a struct's first word, it has the struct's field."""
+        return words[self.word :]
 
     def decode(self, raw: bytes) -> Any:
         """Return the field's value from its bytes in RAM."""

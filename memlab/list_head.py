@@ -1,8 +1,7 @@
 """struct list_head in RAM: circular doubly linked lists whose links are addresses of other list_heads.
 
-Used by the allocators' slow paths, the checker and the labs.  Each function takes ``ram`` (any object with the words
-``w`` and the base address ``B``) and works on word indices: a list_head at index i has next at w[i] and prev at w[i+1].
-Hot paths write the same three or four words in line.  Imports nothing of memlab but ram's types.
+Used by the allocators, the checker and the labs.  Each function takes ``m``, any RAM in columns, and a list_head by its first word.  fast.py
+writes the same three or four words in line.  Imports addresses and words.
 
 Source: include/linux/list.h for the names.
 """
@@ -10,54 +9,68 @@ Source: include/linux/list.h for the names.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .ram import Ram
-
-
-def init_list_head(ram: Ram, i: int) -> None:
-    """Make the list_head at word i an empty list: both links point at itself."""
-    ram.w[i] = ram.w[i + 1] = ram.B + 8 * i
+from .addresses import B
+from .words import Columns
 
 
-def list_add(ram: Ram, new: int, head: int) -> None:
+def init_list_head(m: Columns, head: int) -> None:
+    """Make the list_head at word ``head`` an empty list: both links point at itself."""
+    m.next_of[head] = m.prev_of[head] = B + 8 * head
+
+
+def list_empty(m: Columns, head: int) -> bool:
+    """Say whether the list with this head holds nothing."""
+    return m.next_of[head] == B + 8 * head
+
+
+def list_first(m: Columns, head: int) -> int:
+    """Return the word index of the first entry's list_head; the head's own if the list is empty."""
+    return (m.next_of[head] - B) >> 3
+
+
+def list_add(m: Columns, new: int, head: int) -> None:
     """Link the list_head at word ``new`` in after ``head``: at the front of the list."""
-    w, B = ram.w, ram.B
-    first = w[head]
-    w[new], w[new + 1] = first, B + 8 * head
-    w[head] = w[((first - B) >> 3) + 1] = B + 8 * new
+    next_of, prev_of = m.next_of, m.prev_of
+    first = next_of[head]
+    next_of[new], prev_of[new] = first, B + 8 * head
+    next_of[head] = prev_of[(first - B) >> 3] = B + 8 * new
 
 
-def list_add_tail(ram: Ram, new: int, head: int) -> None:
+def list_add_tail(m: Columns, new: int, head: int) -> None:
     """Link the list_head at word ``new`` in before ``head``: at the end of the list."""
-    w, B = ram.w, ram.B
-    last = w[head + 1]
-    w[new], w[new + 1] = B + 8 * head, last
-    w[head + 1] = w[(last - B) >> 3] = B + 8 * new
+    next_of, prev_of = m.next_of, m.prev_of
+    last = prev_of[head]
+    next_of[new], prev_of[new] = B + 8 * head, last
+    prev_of[head] = next_of[(last - B) >> 3] = B + 8 * new
 
 
-def list_del(ram: Ram, i: int) -> None:
-    """Take the list_head at word i out of its list; its own links keep their old values."""
-    w, B = ram.w, ram.B
-    after, before = w[i], w[i + 1]
-    w[(before - B) >> 3] = after
-    w[((after - B) >> 3) + 1] = before
+def list_del(m: Columns, entry: int) -> None:
+    """Take the list_head at word ``entry`` out of its list; its own links keep their old values."""
+    after, before = m.next_of[entry], m.prev_of[entry]
+    m.next_of[(before - B) >> 3] = after
+    m.prev_of[(after - B) >> 3] = before
 
 
-def list_replace(ram: Ram, old: int, new: int) -> None:
+def list_replace(m: Columns, old: int, new: int) -> None:
     """Put the list_head at word ``new`` into the place of the one at word ``old``."""
-    w, B = ram.w, ram.B
-    after, before = w[old], w[old + 1]
-    w[new], w[new + 1] = after, before
-    w[(before - B) >> 3] = w[((after - B) >> 3) + 1] = B + 8 * new
+    next_of, prev_of = m.next_of, m.prev_of
+    after, before = next_of[old], prev_of[old]
+    next_of[new], prev_of[new] = after, before
+    next_of[(before - B) >> 3] = prev_of[(after - B) >> 3] = B + 8 * new
 
 
-def list_for_each(ram: Ram, head: int) -> Iterator[int]:
+def chain_add(m: Columns, entry: int, chain: int) -> int:
+    """Put a descriptor, by its list_head, in front of those that are to be given back, chained by next alone.  Returns the new first one's address."""
+    m.next_of[entry] = chain
+    return B + 8 * entry
+
+
+def list_for_each(m: Columns, head: int) -> Iterator[int]:
     """Yield the word index of each entry's list_head, in list order.  The entry may be unlinked meanwhile."""
-    w, B = ram.w, ram.B
-    i = (w[head] - B) >> 3
-    while i != head:
-        after = (w[i] - B) >> 3
-        yield i
-        i = after
+    next_of = m.next_of
+    entry = (next_of[head] - B) >> 3
+    while entry != head:
+        after = (next_of[entry] - B) >> 3
+        yield entry
+        entry = after

@@ -1,67 +1,34 @@
 """Machine: a simulated computer, booted, with everything a person does with it.
 
-Used by everybody (``from memlab import Machine``).  Imports the whole core and nothing else.
-The allocators are in the modules it is built from: ram, zone, page_alloc, slub, descriptors, kmem_cache, users.
+Used by everybody (``from memlab import Machine``).  Imports the whole core and nothing else.  The allocators are files of functions over one
+machine; here they are bound to it, and what is public, or can be traced, failed, interrupted or replaced, is called through it (kernel.py).
 """
 
 from __future__ import annotations
 
 import os
-import sys
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import wraps
 from typing import Any, Final
 
-from . import image, structs
-from .cache_table import CPU_ROW, CPU_WORDS
-from .check import Corruption, check
-from .config import Config, make_config
+from . import cache_table, descriptors, evacuate, fast, image, kmem_cache, page_alloc, pcp, slub, structs, users
+from . import zone as _zone
+from .cache_table import boot_caches, new_cache, view_of
+from .check import check
+from .check_rules import Corruption
+from .config import ZoneType, make_config
 from .hexdump import Place, hexdump, whatis
-from .layout import Struct
+from .kernel import Kernel, bind
+from .list_head import init_list_head
 from .memdesc import MemDesc, untag
+from .number import whole
+from .points import TRACE_POINTS
 from .probes import Fault, Handler, Interrupt, Probes
-from .ram import KernelBug, Snapshot
+from .ram import Snapshot
 from .slub_size import calculate_sizes
-from .trace import TRACE_POINTS, Trace
-from .users import Users
-from .zone import ZoneType, plan_zones
-
-_CHANGING: Final = [
-    "alloc_pages",
-    "alloc_pages_bulk",
-    "get_free_page",
-    "alloc_pages_desc",
-    "alloc_pages_node_desc",
-    "split_page",
-    "free_pages",
-    "free_page",
-    "free_pages_desc",
-    "drain_all_pages",
-    "kmem_cache_create",
-    "_kmem_cache_destroy",
-    "_kmem_cache_grow",
-    "_kmem_cache_alloc",
-    "_kmem_cache_alloc_bulk",
-    "_kmem_cache_free",
-    "_kmem_cache_free_bulk",
-    "_shrink",
-    "shrink",
-    "kmalloc",
-    "kfree",
-    "folio_alloc",
-    "folio_put",
-    "anonmem_alloc",
-    "anonmem_put",
-    "filemem_alloc",
-    "filemem_put",
-    "pgtable_alloc",
-    "pgtable_put",
-    "vmalloc",
-    "vfree",
-    "write",
-]
+from .trace import Trace
+from .undo import check_undo, not_interrupted, remember, take_back
+from .words import PCP_LIST
 
 
 class Stats(dict[str, int]):
@@ -77,7 +44,7 @@ class Stats(dict[str, int]):
         return Stats({name: n - earlier[name] for name, n in self.items()})
 
 
-class Machine(Users):
+class Machine(Kernel):
     """A computer with ``memory`` bytes of simulated RAM (a number, or text such as "64M").
 
     ``page_size``: bytes, a power of two from 256.  ``max_order``: the largest block has 2^max_order pages.  ``nodes``: NUMA nodes, which share
@@ -107,17 +74,69 @@ class Machine(Users):
         distance: object = None,
         design: str = "as-written",
     ) -> None:
-        _check_undo(undo)
-        config = make_config(memory, page_size, max_order, nodes, cpus, dma, dma32, highmem, watermarks, pcp, distance, design)
-        self._power_on(config)
+        undo = check_undo(undo)
+        super().__init__(make_config(memory, page_size, max_order, nodes, cpus, dma, dma32, highmem, watermarks, pcp, distance, design))
+        self._probes = Probes(self)
         self._boot()
         self._remember(undo)
 
+    # -- the page allocator
+
+    alloc_pages = page_alloc.alloc_pages
+    alloc_pages_bulk = page_alloc.alloc_pages_bulk
+    get_free_page = page_alloc.get_free_page
+    alloc_pages_desc = page_alloc.alloc_pages_desc
+    alloc_pages_node_desc = page_alloc.alloc_pages_node_desc
+    split_page = page_alloc.split_page
+    free_pages = page_alloc.free_pages
+    free_page = page_alloc.free_page
+    free_pages_desc = page_alloc.free_pages_desc
+    drain_all_pages = page_alloc.drain_all_pages
+    buddyinfo = page_alloc.buddyinfo
+    _alloc_pages = page_alloc.alloc_pages_for
+    _get_pages = page_alloc.get_pages
+    _smallest = page_alloc.smallest
+    _take = page_alloc.take
+    _free_block = page_alloc.free_block
+    _free_one_page = page_alloc.free_one_page
+
+    # -- SLUB, and where the two meet
+
+    kmem_cache_create = kmem_cache.kmem_cache_create
+    kmalloc = kmem_cache.kmalloc
+    kfree = kmem_cache.kfree
+    slabinfo = kmem_cache.slabinfo
+    shrink = descriptors.shrink
+    _kmem_cache_alloc = slub.kmem_cache_alloc
+    _kmem_cache_alloc_bulk = slub.kmem_cache_alloc_bulk
+    _kmem_cache_free = slub.kmem_cache_free
+    _kmem_cache_free_bulk = slub.kmem_cache_free_bulk
+    _kmem_cache_grow = kmem_cache.kmem_cache_grow
+    _kmem_cache_destroy = kmem_cache.kmem_cache_destroy
+    _new_slab = slub.new_slab
+    _allocate_slab = slub.allocate_slab
+    _deactivate = slub.deactivate
+    _is_object = cache_table.is_object
+    _alloc_slab_page = descriptors.alloc_slab_page
+    _give_back = descriptors.give_back
+    _shrink = descriptors.shrink_cache
+    _evacuate_own = evacuate.evacuate_own
+
+    # -- users of descriptors
+
+    folio_alloc, folio_put = users.folio_alloc, users.folio_put
+    anonmem_alloc, anonmem_put = users.anonmem_alloc, users.anonmem_put
+    filemem_alloc, filemem_put = users.filemem_alloc, users.filemem_put
+    pgtable_alloc, pgtable_put = users.pgtable_alloc, users.pgtable_put
+    vmalloc, vfree = users.vmalloc, users.vfree
+
     # -- looking
+
+    zone_view, marks_of = _zone.zone_view, _zone.marks_of
 
     def mem_desc(self, pfn: int) -> MemDesc:
         """Return the mem_desc of page ``pfn`` taken apart.  ValueError if there is no such page, or the word is damaged."""
-        return untag(self.w[self.MM + self._pfn(pfn)])
+        return untag(self.desc_of[self._pfn(pfn)])
 
     def page(self, pfn: int) -> structs.page:
         """Return the view of page ``pfn``'s struct page."""
@@ -147,6 +166,11 @@ class Machine(Users):
         return whatis(self, address)
 
     @property
+    def caches(self) -> dict[str, kmem_cache.KmemCache]:
+        """The live caches by name, in the order of their slots."""
+        return kmem_cache.caches(self)
+
+    @property
     def stats(self) -> Stats:
         """The counters in RAM (struct vm_stat), as they are now."""
         return Stats({f.name: self.w[self.stat + f.word] for f in structs.vm_stat.fields})
@@ -170,20 +194,15 @@ class Machine(Users):
     @contextmanager
     def on_cpu(self, cpu: int) -> Iterator[None]:
         """Run what is in the with block on another CPU.  ValueError if there is no such CPU."""
-        if not isinstance(cpu, int) or not 0 <= cpu < self.config.cpus:
-            raise ValueError(f"this machine has CPUs 0 to {self.config.cpus - 1}, not {cpu!r}")
-        before, self.cpu = self.cpu, cpu
-        self._on_cpu_changed()
+        must = f"this machine has CPUs 0 to {self.config.cpus - 1}"
+        if not 0 <= (cpu := whole(cpu, must, ValueError)) < self.config.cpus:
+            raise ValueError(f"{must}, not {cpu}")
+        before = self.cpu
+        self.run_on(cpu)
         try:
             yield
         finally:
-            self.cpu = before
-            self._on_cpu_changed()
-
-    def _on_cpu_changed(self) -> None:
-        """Set what hot paths keep about the CPU that runs now."""
-        super()._on_cpu_changed()
-        self.percpu = self.cc_at + self.cpu * CPU_ROW
+            self.run_on(before)
 
     def trace(self, frames: bool = False) -> Trace:
         """Record call chains: ``with m.trace() as t: ...``; then ``t.calls``, ``t.max_depth`` and ``print(t)``.  Free when off.
@@ -217,7 +236,7 @@ class Machine(Users):
     def snapshot(self) -> Snapshot:
         """Return a copy of RAM that ``restore`` takes and that can be compared with ``==``."""
         snapshot = super().snapshot()
-        snapshot.config, snapshot.ctors = self.config, dict(self._ctors)
+        snapshot.config, snapshot.ctors = self.config, dict(self.ctors)
         return snapshot
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -225,20 +244,25 @@ class Machine(Users):
 
         TypeError if it is no snapshot; ValueError if it is of a machine that was booted otherwise; KernelBug in the handler of an interrupt.
         """
-        self._not_interrupted()
+        not_interrupted(self)
         if isinstance(snapshot, Snapshot) and snapshot.config != self.config:
             raise ValueError("this snapshot is of a machine of another shape; restore it on the machine it was taken from")
         super().restore(snapshot)
-        self._ctors = dict(snapshot.ctors)
-        self.rebind()
+        self.ctors = dict(snapshot.ctors)
+        kmem_cache.rebind(self)
+
+    def follow(self, words: Iterable[int]) -> None:
+        """Have the caches follow RAM, if their table is among the words that were put back."""
+        if any(self.kc_at <= i < self.kn_at for i in words):
+            kmem_cache.rebind(self)
 
     def undo(self) -> bool:
         """Take the last step back.  Returns False if there is none left; raises ValueError if undo was not asked for at boot, and as restore."""
-        return self._step(self._undo, self._redo)
+        return take_back(self, self._undo, self._redo)
 
     def redo(self) -> bool:
         """Do again what was undone.  Returns False if nothing was; raises as undo."""
-        return self._step(self._redo, self._undo)
+        return take_back(self, self._redo, self._undo)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the machine to a file that ``Machine.load`` reads; OSError if it cannot be written."""
@@ -250,75 +274,42 @@ class Machine(Users):
 
         ValueError with one sentence for a file that is foreign, newer, truncated or damaged; OSError if there is none.
         """
-        _check_undo(undo)
+        undo = check_undo(undo)
         config, snapshot = image.load(path)
         m = cls.__new__(cls)
-        m._power_on(config)
+        Kernel.__init__(m, config)
+        m._probes = Probes(m)
         snapshot.config = config
         m.restore(snapshot)
-        m._build_zonelists(m._managed() if config.watermarks is not None else None)
-        m._know_caches()
+        _zone.build_zonelists(m)
+        kmem_cache.find_builtin(m)
         if not isinstance(ctors, (dict, type(None))) or not all(callable(ctor) for ctor in (ctors or {}).values()):
             raise TypeError(f"ctors is a table of functions by the names of their caches, not {ctors!r}")
         for name, ctor in (ctors or {}).items():
             if name not in m.caches:
                 raise ValueError(f"{path} has no cache {name!r} to give a constructor to; it has {', '.join(m.caches)}")
-            m._ctors[m.caches[name].struct.serial] = ctor
+            m.ctors[m.caches[name].struct.serial] = ctor
         m._remember(undo)
         return m
 
     # -- boot
 
-    def _power_on(self, c: Config) -> None:
-        """Lay out the kernel area and reserve the RAM; nothing in it is written."""
-        zones = len(plan_zones(c))
-        sizes = [
-            ("static_buddy", structs.buddy, 1),
-            ("slab_caches", structs.slab_caches, 1),
-            ("kmem_cache", structs.kmem_cache, structs.NR_CACHES + 1),
-            ("kmem_cache_node", structs.kmem_cache_node, structs.NR_CACHES * c.nodes),
-            ("kmem_cache_cpu", structs.kmem_cache_cpu, c.cpus * CPU_ROW // CPU_WORDS),
-            ("per_cpu_pages", structs.per_cpu_pages, c.cpus * zones),
-            ("vm_stat", structs.vm_stat, 1),
-        ]
-        self.bounded = c.design == "bounded"
-        self._views = {}
-        stat_bytes = structs.vm_stat.sizeof
-        super().__init__(c, 8 + sum(struct.sizeof * count for _, struct, count in sizes), stat_bytes)
-        tables: list[tuple[str, int, type[Struct], int]] = [("zone", self.KA, structs.zone(c.max_order), zones)]
-        at = self.after_zones + (self.after_zones & 1)  # descriptors are aligned to 16 bytes
-        for name, struct, count in sizes:
-            if name == "vm_stat":
-                at = (self._kernel_end - stat_bytes) >> 3  # last, so that it is easily left out of comparisons
-            tables.append((name, at, struct, count))
-            at += struct.sizeof // 8 * count
-        self.kernel_tables = tables  # (name, first word, struct, rows)
-        where = {name: start for name, start, _, _ in tables}
-        self.static_at, self.kc_at, self.kn_at = where["static_buddy"], where["kmem_cache"], where["kmem_cache_node"]
-        self.serial_at = where["slab_caches"] + structs.slab_caches.serial.word
-        self.cc_at, self.pcp_at = where["kmem_cache_cpu"], where["per_cpu_pages"]
-        self._plan_stats(where["vm_stat"])
-        self.KC_BUDDY, self.KC_SLAB = self.kc_at, self.kc_at + structs.kmem_cache.sizeof // 8
-        self._on_cpu_changed()
-        self._probes = Probes(self, lambda ci: str(structs.kmem_cache(self, self.B + 8 * ci).name))
-        sys.setrecursionlimit(max(sys.getrecursionlimit(), 4 * self.frame_limit))
-
     def _boot(self) -> None:
         """Bring the machine up: zones, the two caches of descriptors, free memory, then all other caches."""
-        self._boot_zones()
-        self._boot_caches()
+        _zone.boot_zones(self)
+        _zone.build_zonelists(self)
+        boot_caches(self)
         for struct in (structs.buddy, structs.slab):
             sizes = calculate_sizes(struct.used, align=16)
-            ci = self._new_cache(f"kmem_cache_{struct.struct}", struct.used, sizes, 0, None, single_pages=True)
-            structs.kmem_cache(self, self.B + 8 * ci).own = int(struct is structs.slab)
-        for i in range(self.config.cpus * len(self.zones)):
-            at = self.pcp_at + i * structs.per_cpu_pages.sizeof // 8 + structs.per_cpu_pages.list.word
-            self.w[at] = self.w[at + 1] = self.B + 8 * at
+            c = new_cache(self, f"kmem_cache_{struct.struct}", struct.used, sizes, 0, None, single_pages=True)
+            view_of(self, c).own = int(struct is structs.slab)
+        for q in pcp.lists(self):
+            init_list_head(self, q + PCP_LIST)
         self._add_memory()
-        self._set_watermarks()
-        self._boot_kmalloc()
-        self._boot_users()
-        self._know_caches()
+        _zone.set_watermarks(self)
+        kmem_cache.boot_kmalloc(self)
+        kmem_cache.boot_users(self)
+        kmem_cache.find_builtin(self)
 
     def _add_memory(self) -> None:
         """Hand the pages to the page allocator: one block by the static descriptor, the others by descriptors had the normal way."""
@@ -329,11 +320,14 @@ class Machine(Users):
         first = max(lowmem, key=lambda b: b[2], default=None)
         if first is None or first[2] < 1 or self.mem_map_pfn + self.mem_map_pages > self.highmem_pfn:
             raise self._too_little()
-        self._add_free_block(*first, self.static_at + structs.buddy.list.word)
+        page_alloc.add_free_block(self, *first, self.static_at)
         lowmem.remove(first)
         for z, pfn, order in lowmem + [b for b in blocks if b[0].type is ZoneType.HIGHMEM]:
-            self._add_free_block(z, pfn, order, self._boot_descriptor(z.node))
-        self._count(buddies_allocated=len(blocks) - 1)
+            b = descriptors.boot_descriptor(self, z.node)
+            if not b:
+                raise self._too_little()
+            page_alloc.add_free_block(self, z, pfn, order, b)
+        self.count(buddies_allocated=len(blocks) - 1)
 
     def _free_blocks(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Yield (pfn, order) of the largest aligned blocks in [start, end), without page 0 and the mem_map."""
@@ -348,71 +342,25 @@ class Machine(Users):
             yield pfn, order
             pfn += 1 << order
 
-    def _know_caches(self) -> None:
-        self._find_kmalloc()
-        self._find_users()
-        self.builtin = frozenset({self.KC_BUDDY, self.KC_SLAB, *self._kmalloc_slots, *self._user_ci.values()})
-
-    # -- undo
-
-    def _remember(self, steps: int) -> None:
-        self._undo: deque[Snapshot] = deque(maxlen=steps)
-        self._redo: deque[Snapshot] = deque(maxlen=steps)
-        self._in_step = False
-        for name in _CHANGING if steps else ():
-            setattr(self, name, self._undoable(getattr(self, name)))
-
-    def _undoable(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(call)
-        def step(*args: Any, **kwargs: Any) -> Any:
-            if self._in_step:
-                return call(*args, **kwargs)
-            before = self.snapshot()
-            self._in_step = True
-            try:
-                result = call(*args, **kwargs)
-            except BaseException:
-                if self.snapshot() != before:  # a constructor raised, say: what it did is a step as well
-                    self._undo.append(before)
-                    self._redo.clear()
-                raise
-            finally:
-                self._in_step = False
-            self._undo.append(before)
-            self._redo.clear()
-            return result
-
-        return step
-
-    def _step(self, taken: deque[Snapshot], other: deque[Snapshot]) -> bool:
-        if not self._undo.maxlen:
-            raise ValueError("undo is off on this machine; boot it with Machine(..., undo=100) to keep the last 100 steps")
-        self._not_interrupted()
-        if not taken:
-            return False
-        other.append(self.snapshot())
-        self.restore(taken.pop())
-        return True
+    def _too_little(self) -> ValueError:
+        return ValueError(
+            f"{self.config.memory} bytes of memory, {self.highmem_pfn * self.page_size} of them lowmem, are too little to boot: "
+            "the descriptors do not fit; give a few pages more, or less HIGHMEM"
+        )
 
     # -- the rest
 
-    def _not_interrupted(self) -> None:
-        """Refuse to put RAM back in a handler: the call that was interrupted would go on in the midst of what is not there any more."""
-        if self._interrupted:
-            raise KernelBug("the handler of an interrupt cannot put RAM back: the call that it interrupted is in the midst of it")
-
-    def _nothing(self) -> None:
-        """Return the kernel's NULL, unless the reason for it is that the call chain outgrew the kernel's stack."""
-        if self._overflow:
-            self._overflow = False
-            raise KernelBug(
-                f"kernel stack overflow: this allocation nested deeper than {self.frame_limit} call frames; all of it was unmade. "
-                'The design "bounded" does not nest so'
-            )
+    def _remember(self, steps: int) -> None:
+        """Keep copies for undo; without, and unless a derived class may have replaced a step, have the common cases in line."""
+        remember(self, steps)
+        if not steps and type(self) is Machine:
+            self._in_line, self._in_line_of = fast.in_line(self)
+            self.write_in_line()
 
     def _aligned(self, address: int) -> int:
-        if not isinstance(address, int) or address & 15:
-            raise ValueError(f"a descriptor's address is a multiple of 16, not {address!r}")
+        must = "a descriptor's address is a multiple of 16"
+        if (address := whole(address, must, ValueError)) & 15:
+            raise ValueError(f"{must}, not {address}")
         self.read(address, 8)
         return address
 
@@ -421,8 +369,4 @@ class Machine(Users):
         return f"<Machine: {self.nr_pages} pages of {c.page_size} bytes, {self.free_pages_count} free, {c.nodes} node{'s' * (c.nodes > 1)}, {c.design}>"
 
 
-def _check_undo(undo: int) -> None:
-    if not isinstance(undo, int) or undo < 0:
-        raise ValueError(f"undo is the number of steps that can be taken back, 0 or more, not {undo!r}")
-    if undo > 1_000_000:
-        raise ValueError(f"undo keeps a copy of RAM for each step; ask for fewer than {undo}")
+bind(Machine, slub.___slab_alloc, descriptors.__alloc_slab)

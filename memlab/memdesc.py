@@ -14,6 +14,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
+from .number import whole
+
 TYPE_BITS = 4
 TYPE_MASK = (1 << TYPE_BITS) - 1
 
@@ -48,8 +50,7 @@ def tag(address: int, kind: MemType | int) -> int:
     ``address``: unsigned long, a multiple of 16, not 0 (0 only with type NONE).  Returns the word.
     ValueError for a misaligned address or an unknown type.
     """
-    if not isinstance(address, int):
-        raise TypeError(f"a descriptor's address is a whole number, not {address!r}")
+    address = whole(address, "a descriptor's address is a whole number")
     try:
         kind = MemType(kind)
     except ValueError:
@@ -63,8 +64,7 @@ def tag(address: int, kind: MemType | int) -> int:
 
 def untag(word: int) -> MemDesc:
     """Take a mem_desc word apart.  ValueError if its type bits name no type, or if only one half is there."""
-    if not isinstance(word, int):
-        raise TypeError(f"a mem_desc is a whole number, not {word!r}")
+    word = whole(word, "a mem_desc is a whole number")
     kind, address = word & TYPE_MASK, word & ~TYPE_MASK
     if kind >= len(MemType):
         raise ValueError(f"{word:#x} is no mem_desc: its type bits say {kind}, and the types are 0 to {len(MemType) - 1}")

@@ -20,6 +20,7 @@ from typing import Final, TypeVar, overload
 from . import structs
 from .layout import Struct
 from .memdesc import MemType, untag
+from .number import whole
 
 _S = TypeVar("_S", bound=Struct)
 _D = TypeVar("_D", bound=structs.memdesc)
@@ -221,8 +222,7 @@ def _is_a(view: Struct, struct: type[Struct]) -> None:
 
 
 def _index(n: int, desc: Struct) -> int:
-    if not isinstance(n, int):
-        raise TypeError(f"which page of the struct {desc.struct} is a whole number, not {n!r}")
+    n = whole(n, f"which page of the struct {desc.struct} is a whole number")
     if n < 0:
         raise ValueError(f"the pages of the struct {desc.struct} at {desc.address:#x} are counted from 0, not from {n}")
     return n

@@ -1,127 +1,84 @@
 """Per-CPU page lists: free single pages that a CPU keeps at hand, an option of the machine (``pcp=True``).
 
-Used by page_alloc.py.  A page on such a list is a free block of order 0 whose buddy is marked PCP, so that nothing merges with it.
-Imports page_bugs and below.
+Used by page_alloc.py, which also drains them.  A page on such a list is a free block of order 0 whose buddy is marked PCP, so that nothing
+merges with it.  Functions of a machine ``m``; ``q`` is the first word of a struct per_cpu_pages.  Imports kernel and below.
 
-Source: mm/page_alloc.c (rmqueue_pcplist, free_unref_page, drain_all_pages).
+Source: mm/page_alloc.c (rmqueue_pcplist, free_unref_page).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-from .config import Config
-from .gfp import GFP
-from .page_bugs import BUDDY, FLAGS, FREE, PAGE, PageBugs
-from .structs import PCP, per_cpu_pages
-from .zone import Entry, Zone, Zonelist
-
-_PCP_WORDS: Final = per_cpu_pages.sizeof // 8
+from .addresses import address, word
+from .config import Entry, Zone, Zonelist
+from .kernel import Kernel
+from .list_head import list_add, list_del, list_empty, list_first
+from .structs import PCP
+from .words import FREE, LIST, PCP_LIST, PCP_WORDS
 
 
-class PerCpuPages(PageBugs):
-    """Zones with per-CPU page lists, which are in use while ``pcp`` is true."""
+def lists(m: Kernel) -> list[int]:
+    """Return all per-CPU lists of all CPUs."""
+    return [m.pcp_at + i * PCP_WORDS for i in range(len(m.zones) * m.config.cpus)]
 
-    if TYPE_CHECKING:  # what page_alloc.py provides
-        WORDS_TYPED: int
-        ALLOCATED_FREEING: int
-        _freeing: bool
 
-        def _free_one_page(self, li: int, pfn: int, order: int, chain: int) -> int: ...
-        def _give_back(self, chain: int) -> None: ...
+def list_of(m: Kernel, zone: Zone) -> int:
+    """Return the running CPU's list of a zone."""
+    return m.pcp_at + (m.cpu * len(m.zones) + m.zones.index(zone)) * PCP_WORDS
 
-    def __init__(self, config: Config, kernel_bytes: int, stat_bytes: int) -> None:
-        self.pcp = config.pcp
-        self.pcp_at = 0
-        super().__init__(config, kernel_bytes, stat_bytes)
 
-    def drain_all_pages(self) -> None:
-        """Give all per-CPU free pages back to the free lists.  Locks in Linux: pcp->lock, then zone->lock."""
-        lists = [self.pcp_at + i * _PCP_WORDS for i in range(len(self.zones) * self.config.cpus)]
-        while held := [at for at in lists if self.w[at]]:  # giving descriptors back may free a slab's page, to such a list
-            for at in held:
-                if chain := self._drain(at, 1 << 62, 0):
-                    self._give_back(chain)
+def batch(zone: Zone) -> int:
+    """Return how many pages go to and from a zone's list at a time."""
+    return max(1, min(63, (zone.end - zone.start) >> 10))
 
-    def _pcp_of(self, zone: Zone) -> int:
-        return self.pcp_at + (self.cpu * len(self.zones) + self.zones.index(zone)) * _PCP_WORDS
 
-    def _pcp_batch(self, zone: Zone) -> int:
-        return max(1, min(63, (zone.end - zone.start) >> 10))
+def get(m: Kernel, zonelist: Zonelist) -> int:
+    """Take a page from this CPU's lists, refilled with single pages that need no split.  Returns its buddy, or 0."""
+    for e in zonelist:
+        q = list_of(m, e.zone)
+        may_give = m.w[e.free] - 1 >= e.low
+        if m.count_of[q] == 0 and may_give:
+            _refill(m, e, q)
+        if m.count_of[q]:
+            b = list_first(m, q + PCP_LIST) - LIST
+            unlink(m, b, q)
+            return b
+        if may_give:
+            return 0  # this zone is to give a page, by a split
+    return 0
 
-    def _pcp_get(self, zonelist: Zonelist) -> int:
-        """Take a page from this CPU's lists, refilled with single pages that need no split.  Returns li, or 0."""
-        w, B = self.w, self.B
-        for e in zonelist:
-            at = self._pcp_of(e.zone)
-            if w[at] == 0 and w[e.free] - 1 >= e.low:
-                self._pcp_refill(e, at)
-            if w[at]:
-                li = (w[at + 1] - B) >> 3
-                self._pcp_unlink(li, at)
-                return li
-            if w[e.free] - 1 >= e.low:
-                return 0  # this zone is to give a page, by a split
-        return 0
 
-    def _pcp_refill(self, e: Entry, at: int) -> None:
-        w, B = self.w, self.B
-        for _ in range(self._pcp_batch(e.zone)):
-            li = (w[e.heads] - B) >> 3
-            if li == e.heads:
-                return
-            after = w[li]
-            w[e.heads] = after
-            w[((after - B) >> 3) + 1] = B + 8 * e.heads
-            w[e.free] -= 1
-            self._pcp_link(li, at)
+def put(m: Kernel, b: int, pfn: int, zone: Zone) -> tuple[int, int]:
+    """Keep a freed page on this CPU's list.  Returns the list and its batch, which is drained when the list holds more than six of it."""
+    m.desc_of[pfn] = address(b) | FREE
+    m.count(words_typed=1)
+    q = list_of(m, zone)
+    _link(m, b, q)
+    return q, batch(zone)
 
-    def _pcp_put(self, li: int, pfn: int, zone: Zone, chain: int) -> int:
-        """Keep a freed page on this CPU's list; drain a batch when it holds more than six."""
-        w = self.w
-        w[self.MM + pfn] = self.B + 8 * li - 8 + FREE
-        w[self.WORDS_TYPED] += 1
-        at, batch = self._pcp_of(zone), self._pcp_batch(zone)
-        self._pcp_link(li, at)
-        return self._drain(at, batch, chain) if w[at] > 6 * batch else chain
 
-    def _pcp_link(self, li: int, at: int) -> None:
-        w, B = self.w, self.B
-        first = w[at + 1]
-        w[li], w[li + 1] = first, B + 8 * (at + 1)
-        w[at + 1] = w[((first - B) >> 3) + 1] = B + 8 * li
-        w[li + FLAGS] |= PCP
-        w[at] += 1
+def last(m: Kernel, q: int) -> int:
+    """Return the buddy that is on a list for the longest time."""
+    return word(m.prev_of[q + PCP_LIST]) - LIST
 
-    def _pcp_unlink(self, li: int, at: int) -> None:
-        w, B = self.w, self.B
-        after, before = w[li], w[li + 1]
-        w[(before - B) >> 3] = after
-        w[((after - B) >> 3) + 1] = before
-        w[li + FLAGS] &= ~PCP
-        w[at] -= 1
 
-    def _drain(self, at: int, n: int, chain: int) -> int:
-        """Move up to ``n`` pages, the longest unused first, from a per-CPU list to the free lists; extends ``chain``."""
-        w, B = self.w, self.B
-        self.pcp = False  # _free_one_page is to put them on the zone's lists
-        try:
-            while n and w[at]:
-                li = (w[at + 2] - B) >> 3
-                self._pcp_unlink(li, at)
-                chain = self._free_one_page(li, (w[li + PAGE] - self.V) >> 3, 0, chain)
-                n -= 1
-        finally:
-            self.pcp = self.config.pcp
-        return chain
+def unlink(m: Kernel, b: int, q: int) -> None:
+    """Take a page off a list."""
+    list_del(m, b + LIST)
+    m.flags_of[b] &= ~PCP
+    m.count_of[q] -= 1
 
-    def _handed_out(self, li: int, gfp: int, desc: int) -> int:
-        w = self.w
-        pfn = (w[li + PAGE] - self.V) >> 3
-        w[self.MM + pfn] = desc or self.B + 8 * li - 8 + BUDDY
-        w[self.WORDS_TYPED] += 1
-        if self._freeing:
-            w[self.ALLOCATED_FREEING] += 1
-        if gfp & GFP.ZERO:
-            self._zero(pfn, 1)
-        return li
+
+def _link(m: Kernel, b: int, q: int) -> None:
+    list_add(m, b + LIST, q + PCP_LIST)
+    m.flags_of[b] |= PCP
+    m.count_of[q] += 1
+
+
+def _refill(m: Kernel, e: Entry, q: int) -> None:
+    for _ in range(batch(e.zone)):
+        if list_empty(m, e.heads):
+            return
+        b = list_first(m, e.heads) - LIST
+        list_del(m, b + LIST)
+        m.w[e.free] -= 1
+        _link(m, b, q)

@@ -1,7 +1,7 @@
 """Probes: what happens at the trace points of one machine. Traces listen, faults make calls fail, interrupts run other work.
 
 Used through ``m.trace()``, ``m.fail()`` and ``m.interrupt()``.  Wrappers are installed on the machine while somebody listens, and are gone
-afterwards: off, all of this costs nothing.  Imports trace and below.
+afterwards: off, all of this costs nothing.  Imports trace, undo and below.
 
 Sources: Documentation/fault-injection (failslab, fail_page_alloc) for faults; the email for what else goes on while an allocation nests.
 """
@@ -12,15 +12,16 @@ import inspect
 from collections.abc import Callable
 from functools import cache, partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
-from .page_bugs import PAGE
-from .ram import KernelBug
-from .trace import POINTS, TRACE_POINTS, Point, Trace
-
-if TYPE_CHECKING:
-    from .machine import Machine
-    from .ram import Snapshot
+from .addresses import address, pfn_of
+from .cache_table import slots, view_of
+from .kernel import Kernel
+from .number import whole
+from .points import OF_SEVERAL, POINTS, TRACE_POINTS, Point
+from .ram import KernelBug, Snapshot
+from .trace import Trace
+from .undo import undoable
 
 Handler = Callable[..., object]
 WHEN: Final = ("call", "return")
@@ -29,8 +30,6 @@ INTERRUPTS_NEST: Final = (
 )
 _OVERFLOW: Final = "kernel stack overflow"
 _NULL: Final[tuple[object, ...]] = (None, 0)  # what a failed allocation returns
-# public functions that are no trace point and call some: what a handler raises in one of those undoes all of the function
-_OF_SEVERAL: Final = ("alloc_pages_bulk", "alloc_pages_desc", "alloc_pages_node_desc", "free_pages_desc", "_kmem_cache_grow")
 
 
 class Listener:
@@ -114,10 +113,10 @@ class Interrupt(Listener):
 
 
 class Probes:
-    """The wrappers of one machine.  ``cache_name``: function from a cache's word index to its name."""
+    """The wrappers of one machine."""
 
-    def __init__(self, machine: Machine, cache_name: Callable[[int], str]) -> None:
-        self.machine, self._cache_name = machine, cache_name
+    def __init__(self, machine: Kernel) -> None:
+        self.machine = machine
         self._before: dict[str, Any] = {}
         self.traces: list[Trace] = []
         self.faults: list[Fault] = []
@@ -145,8 +144,9 @@ class Probes:
         if times is not None:
             _from_1(times, "times", "1 or more, or None for every time")
         cpus = self.machine.config.cpus
-        if cpu is not None and not (isinstance(cpu, int) and not isinstance(cpu, bool) and 0 <= cpu < cpus):
-            raise ValueError(f"cpu is None for the CPU that is interrupted, or 0 to {cpus - 1}, not {cpu!r}")
+        must = f"cpu is None for the CPU that is interrupted, or 0 to {cpus - 1}"
+        if cpu is not None and not 0 <= (cpu := whole(cpu, must, ValueError)) < cpus:
+            raise ValueError(f"{must}, not {cpu}")
         return Interrupt(self, at, when, self._with_machine(handler), times, cpu)
 
     def look_at_point(self, at: str) -> None:
@@ -154,7 +154,8 @@ class Probes:
         name, bracket, rest = at.partition("(") if isinstance(at, str) else ("", "", "")
         if name not in TRACE_POINTS:
             raise ValueError(f"there is no trace point {at!r}; there are {', '.join(TRACE_POINTS)}")
-        takes, caches = POINTS[name][0].cache, self.machine.caches
+        m, takes = self.machine, POINTS[name][0].cache
+        caches = [view_of(m, c).name for c in slots(m) if m.serial_of[c]]
         if bracket and not (takes and rest[-1:] == ")" and rest[:-1] in caches):
             raise ValueError(
                 f"{at!r} is no trace point: " + (f"the caches are {', '.join(caches)}" if takes else f"{name} takes no cache, say {name!r}")
@@ -163,10 +164,12 @@ class Probes:
     def listen(self, listeners: list[Any], who: object) -> None:
         """Add a listener; the first one installs the wrappers."""
         if not (self.traces or self.faults or self.interrupts):
+            self.machine._listened = True
+            self.machine.write_in_line()
             for name, points in POINTS.items():
                 for point in points:
                     self._install(point.attribute, partial(self._probed, name, point))
-            for attribute in _OF_SEVERAL:
+            for attribute in OF_SEVERAL:
                 self._install(attribute, self._of_several)
         listeners.append(who)
 
@@ -181,13 +184,15 @@ class Probes:
                     delattr(self.machine, attribute)
                 else:
                     setattr(self.machine, attribute, before)
+            self.machine._listened = False
+            self.machine.write_in_line()
 
     def _install(self, attribute: str, wrap: Callable[[Callable[..., object]], Callable[..., object]]) -> None:
         """Wrap a function of the machine; beneath undo, so that a call and what interrupted it are one step."""
         m = self.machine
         before = self._before[attribute] = vars(m).get(attribute)
         bare = getattr(before, "__wrapped__", None)
-        setattr(m, attribute, m._undoable(wrap(bare)) if bare else wrap(getattr(m, attribute)))
+        setattr(m, attribute, undoable(m, wrap(bare)) if bare else wrap(getattr(m, attribute)))
 
     def _with_machine(self, handler: Handler) -> Handler:
         """Return the handler as a function without parameters: it may take the machine, or nothing."""
@@ -211,7 +216,7 @@ class Probes:
             return handler if function is handler.func else partial(function, *handler.args, **handler.keywords)
         m, name = self.machine, getattr(handler, "__name__", "")
         own = getattr(handler, "__self__", None) is m and getattr(type(m), name, None) is getattr(handler, "__func__", None)
-        if not own and handler not in (vars(m).get(name), self._before.get(name)):
+        if not own and handler not in (vars(m).get(name), self._before.get(name), m._in_line.get(name)):
             return handler
 
         def looked_up(*args: Any, **kwargs: Any) -> object:
@@ -222,12 +227,13 @@ class Probes:
     # -- at a trace point
 
     def _probed(self, name: str, point: Point, call: Callable[..., object]) -> Callable[..., object]:
-        names, defaults = _parameters(getattr(call, "__func__", call))
+        m = self.machine
+        names, defaults = _parameters(getattr(type(m), point.attribute))
 
         def probed(*args: Any, **kwargs: Any) -> object:
             if self.interrupts and self._start is None and not self._chain:
                 return self._as_one(probed, args, kwargs)
-            cache = self._cache_name(args[0]) if point.cache else ""
+            cache = str(view_of(m, args[0]).name) if point.cache else ""
             traces = tuple(self.traces)
             if traces:
                 given = defaults | dict(zip(names, args, strict=False)) | kwargs
@@ -293,14 +299,14 @@ class Probes:
             cpu = m.cpu if interrupt.cpu is None else interrupt.cpu
             for trace in traces:
                 trace.interrupted(when, cpu)
-            kept = m._nesting, m._overflow, m._freeing
+            kept, interrupted = (m._nesting, m._overflow, m._freeing), m.cpu
             m._nesting, m._overflow, m._freeing = 0, False, False
             self._chain.append(f"-- interrupt at the {when} of {name}({cache})")
             m._interrupted += 1
             try:
                 self._not_too_deep()
-                with m.on_cpu(cpu):
-                    interrupt.handler()
+                m.run_on(cpu)
+                interrupt.handler()
             except RecursionError:
                 self._raised = self._explained(KernelBug(f"{_OVERFLOW}: the handler's calls nest without end"))
                 raise self._raised from None
@@ -309,6 +315,7 @@ class Probes:
                     self._raised = self._explained(error)
                 raise
             finally:
+                m.run_on(interrupted)
                 m._interrupted -= 1
                 self._chain.pop()
                 m._nesting, m._overflow, m._freeing = kept
@@ -335,20 +342,19 @@ class Probes:
         if result == 0 or not isinstance(result, int):
             return None if result == 0 else result
         if point.word == "buddy":
-            return (m.w[result + PAGE] - m.V) >> 3
-        return m.B + 8 * result if point.word == "slab" else result
+            return pfn_of(m.page_of[result])
+        return address(result) if point.word == "slab" else result
 
 
 @cache
 def _parameters(function: Callable[..., object]) -> tuple[list[str], dict[str, int]]:
-    """Return the names of a method's parameters, and the defaults that are numbers."""
+    """Return the names of the parameters of a function of a machine, and the defaults that are numbers."""
     parameters = list(inspect.signature(function).parameters.values())[1:]
     return [p.name for p in parameters], {p.name: p.default for p in parameters if isinstance(p.default, int)}
 
 
 def _from_1(value: int, what: str, means: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{what} is a whole number, not {value!r}")
+    value = whole(value, f"{what} is a whole number")
     if value < 1:
         raise ValueError(f"{what} is {means}; not {value}")
     return value

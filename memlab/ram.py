@@ -1,6 +1,6 @@
 """The simulated RAM: an anonymous mmap seen as 64-bit words, and the ways to name a place in it.
 
-Used by everything else.  Imports structs only.
+Used by everything else.  Imports addresses and structs only.
 
     word 0                          nr_pages * page_words
     +------------------------------+--------------------------+
@@ -11,22 +11,29 @@ Used by everything else.  Imports structs only.
 A place has up to three names: the *virtual address* of a direct map (PAGE_OFFSET + its distance from the start of RAM), a *page frame
 number* (pfn), and the address of the pfn's ``struct page`` in the vmemmap.  HIGHMEM pages have no virtual address.
 RAM is not touched before it is used, so a large machine costs only what it writes; ``touched`` marks the pages that may not be zero.
-
-Source: Documentation/arch/x86/x86_64/mm.rst for the two base addresses.
 """
 
 from __future__ import annotations
 
 import mmap
 import sys
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar
 
+from .addresses import B, V
+from .number import whole
 from .structs import PAGE_STRUCT_BYTES
 
-PAGE_OFFSET: Final = 0xFFFF_8880_0000_0000
-VMEMMAP: Final = 0xFFFF_EA00_0000_0000
 _MAP_NORESERVE: Final = 0x4000  # Linux's value; Python 3.11 has no name for it
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def changes(function: Function) -> Function:
+    """Mark a function that changes RAM for its caller: with undo, one step."""
+    function.changes = True  # type: ignore[attr-defined]
+    return function
 
 
 class KernelBug(Exception):
@@ -82,47 +89,54 @@ class Ram:
         self.PS = page_size.bit_length() - 1
         self.WS = self.PS - 3
         self.page_mask = page_size - 1
-        self.B, self.V = PAGE_OFFSET, VMEMMAP
-        self.B8 = self.B - 8  # (address - B8) >> 3: the word after the one at that address
+        self.B, self.V = B, V
         self.MM = mem_map_pfn << self.WS
         self.KA = nr_pages << self.WS
         self._kernel_end = (self.KA << 3) + kernel_bytes
         self._stat_bytes = stat_bytes
         self.map = _reserve((nr_pages << self.PS) + kernel_bytes)
-        self.w = memoryview(self.map).cast("Q")
+        self.see(memoryview(self.map).cast("Q"))
         self.touched = _reserve(nr_pages)  # a byte for each page; a mapping, because a bytearray would be resident at once
+
+    def see(self, w: memoryview[int]) -> None:
+        """Have ``w`` for RAM's words: the memoryview, or what stands in for it while somebody watches what is written."""
+        self.w = w
+
+    def follow(self, words: Iterable[int]) -> None:
+        """Have what Python keeps beside RAM follow, after these words were put back.  RAM alone keeps nothing."""
 
     # -- names of places
 
     def page_address(self, pfn: int) -> int | None:
         """Return the virtual address of page ``pfn``, or None for a HIGHMEM page; ValueError if there is no such page."""
-        self._pfn(pfn)
-        return self.B + (pfn << self.PS) if pfn < self.highmem_pfn else None
+        pfn = self._pfn(pfn)
+        return B + (pfn << self.PS) if pfn < self.highmem_pfn else None
 
     def virt_to_pfn(self, address: int) -> int:
         """Return the pfn of the page that holds the virtual address; ValueError if none does."""
-        pfn = (_whole(address, "an address") - self.B) >> self.PS
+        address = whole(address, "an address is a whole number")
+        pfn = (address - B) >> self.PS
         if not 0 <= pfn < self.highmem_pfn:
             raise ValueError(
-                f"{address:#x} is no virtual address of a page; those are {self.B:#x} to {self.B + (self.highmem_pfn << self.PS) - 1:#x}"
+                f"{address:#x} is no virtual address of a page; those are {B:#x} to {B + (self.highmem_pfn << self.PS) - 1:#x}"
             )
         return pfn
 
     def pfn_to_page(self, pfn: int) -> int:
         """Return the address of page ``pfn``'s struct page in the vmemmap; ValueError if there is no such page."""
-        return self.V + self.page_bytes * self._pfn(pfn)
+        return V + self.page_bytes * self._pfn(pfn)
 
     def page_to_pfn(self, page: int) -> int:
         """Return the pfn whose struct page is at address ``page``; ValueError if none is."""
-        pfn, rest = divmod(_whole(page, "the address of a struct page") - self.V, self.page_bytes)
+        page = whole(page, "the address of a struct page is a whole number")
+        pfn, rest = divmod(page - V, self.page_bytes)
         if rest or not 0 <= pfn < self.nr_pages:
-            raise ValueError(
-                f"{page:#x} is no struct page; those are at {self.V:#x} plus {self.page_bytes} times a pfn below {self.nr_pages}"
-            )
+            raise ValueError(f"{page:#x} is no struct page; those are at {V:#x} plus {self.page_bytes} times a pfn below {self.nr_pages}")
         return pfn
 
     def _pfn(self, pfn: int) -> int:
-        if not 0 <= _whole(pfn, "a pfn") < self.nr_pages:
+        pfn = whole(pfn, "a pfn is a whole number")
+        if not 0 <= pfn < self.nr_pages:
             raise ValueError(f"there is no page {pfn}; this machine has pages 0 to {self.nr_pages - 1}")
         return pfn
 
@@ -130,9 +144,11 @@ class Ram:
 
     def read(self, address: int, n: int) -> bytes:
         """Return ``n`` bytes of RAM from a virtual (or vmemmap) address on; ValueError if they are not all RAM."""
-        at = self._span(address, n)
+        n = whole(n, "a number of bytes is a whole number")
+        at = self._span(whole(address, "an address is a whole number"), n)
         return self.map[at : at + n]
 
+    @changes
     def write(self, address: int, data: bytes) -> None:
         """Write bytes to RAM at a virtual (or vmemmap) address, allocator state included: this is how to break a machine.
 
@@ -141,25 +157,25 @@ class Ram:
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise TypeError(f"RAM is written with bytes, such as b'hello', not {data!r}")
         data = bytes(data)
-        at = self._span(address, len(data))
+        at = self._span(whole(address, "an address is a whole number"), len(data))
         self.map[at : at + len(data)] = data
         first, last = at >> self.PS, (at + max(len(data), 1) - 1) >> self.PS
         for pfn in range(first, min(last + 1, self.nr_pages)):
             self.touched[pfn] = not 0 <= pfn - self.mem_map_pfn < self.mem_map_pages  # the mem_map is copied by itself
 
     def _span(self, address: int, n: int) -> int:
-        if _whole(n, "a number of bytes") < 0:
+        if n < 0:
             raise ValueError(f"a number of bytes is 0 or more, not {n}")
         highmem, end = self.highmem_pfn << self.PS, self._kernel_end
-        at = _whole(address, "an address") - self.B
-        if address >= self.V:  # the vmemmap: another name of the mem_map's pages
-            at = address - self.V + (self.MM << 3)
-            if address - self.V + n > 8 * self.mem_map_words:
+        at = address - B
+        if address >= V:  # the vmemmap: another name of the mem_map's pages
+            at = address - V + (self.MM << 3)
+            if address - V + n > 8 * self.mem_map_words:
                 raise ValueError(f"{address:#x} and the {n} bytes from it are not all in the vmemmap of {self.nr_pages} struct pages")
         elif at < 0 or at + n > end:
-            raise ValueError(f"{address:#x} and the {n} bytes from it are not all in RAM, which is {self.B:#x} to {self.B + end - 1:#x}")
+            raise ValueError(f"{address:#x} and the {n} bytes from it are not all in RAM, which is {B:#x} to {B + end - 1:#x}")
         elif self.highmem_pfn < self.nr_pages and at + n > highmem and at < self.KA << 3:
-            raise ValueError(f"{address:#x} would be in HIGHMEM, which has no virtual addresses; lowmem ends at {self.B + highmem - 1:#x}")
+            raise ValueError(f"{address:#x} would be in HIGHMEM, which has no virtual addresses; lowmem ends at {B + highmem - 1:#x}")
         return at
 
     def _zero(self, pfn: int, n: int) -> None:
@@ -201,12 +217,6 @@ class Ram:
         self.map[self.KA << 3 : self._kernel_end] = s._kernel
         at = self.MM << 3
         self.map[at : at + len(s._mem_map)] = s._mem_map
-
-
-def _whole(value: int, what: str) -> int:
-    if not isinstance(value, int):
-        raise TypeError(f"{what} is a whole number, not {value!r}")
-    return value
 
 
 def _reserve(n: int) -> mmap.mmap:

@@ -1,7 +1,7 @@
 """Recording: what RAM was at marked moments, kept as changed words, and RAM put back to such a moment for a look.
 
 Used through ``m.trace(frames=True)`` and by the labs, which scrub through an operation.  While it records it keeps a copy of RAM to compare with;
-afterwards only the words that changed.  Nothing of it exists, or costs anything, unless asked for.  Imports nothing of memlab but, for type hints, Machine.
+afterwards only the words that changed.  Nothing of it exists, or costs anything, unless asked for.  Imports kernel and below.
 
     mark     0              1              2                     RAM as it was at mark 1 is RAM at the end,
     changes  | before 0     | 0 to 1       | 1 to 2     | rest   with the rest and the changes of mark 2 taken back
@@ -13,11 +13,13 @@ import sys
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, cast
+from types import CodeType, TracebackType
+from typing import Any, Final, NamedTuple, Self, cast
 
-if TYPE_CHECKING:
-    from .machine import Machine
+from .kernel import Kernel
+from .layout import Field, Struct
+from .list_head import chain_add, init_list_head, list_add, list_add_tail, list_del, list_replace
+from .ram import Ram
 
 _CHUNK: Final = 512  # words that are compared at once
 _WORD_BYTES: Final = 150  # that a dictionary needs for a word's index and value, about
@@ -32,9 +34,9 @@ class Change(NamedTuple):
 
 
 class Write(NamedTuple):
-    """One word that is about to be written: the core's function that does it, the word (its index in ``m.w``), and its value before and after."""
+    """One word that is about to be written: the code of the core's function that does it, the word (its index in ``m.w``), its value before and after."""
 
-    where: str
+    where: CodeType
     word: int
     old: int
     new: int
@@ -46,7 +48,7 @@ class Recording:
     ``marks``: the words of each mark; ``len()``, how many.  Without a with block, ``end()`` ends it; it then keeps changed words only.
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Ram) -> None:
         self._machine = machine
         self.marks: list[str] = []
         self._deltas: list[array[int]] = []  # index, old, new, index, old, new, ... that led to each mark
@@ -119,15 +121,17 @@ class Recording:
 
         def written(index: int, new: int) -> None:
             frame = sys._getframe(2)
-            while frame.f_code.co_name in _CARRIERS and frame.f_back:
+            while frame.f_code in _CARRIERS and frame.f_back:
                 frame = frame.f_back
-            told(Write(frame.f_code.co_name, index, words[index], new))
+            told(Write(frame.f_code, index, words[index], new))
 
-        m.w, m.map = cast("Any", _Words(words, written)), cast("Any", _Bytes(room, written))
+        m.see(cast("Any", _Words(words, written)))
+        m.map = cast("Any", _Bytes(room, written))
         try:
             yield
         finally:
-            m.w, m.map = words, room
+            m.see(words)
+            m.map = room
 
     @property
     def nbytes(self) -> int:
@@ -178,13 +182,10 @@ class Recording:
                         self._last[i] = new
 
     def _put(self, values: dict[int, int]) -> None:
-        """Write words of RAM, and have the caches follow if their table is among them."""
-        m = self._machine
-        w = m.w
+        """Write words of RAM, and have what is kept beside it follow."""
         for i, value in values.items():
-            w[i] = value
-        if any(m.kc_at <= i < m.kn_at for i in values):
-            m.rebind()
+            self._machine.w[i] = value
+        self._machine.follow(values)
 
     def _index(self, k: int) -> int:
         if not isinstance(k, int) or not 0 <= k < len(self.marks):
@@ -193,20 +194,26 @@ class Recording:
 
 
 class _Words:
-    """All of RAM as 64-bit words, with somebody told of each write: stands in for the memoryview ``m.w``."""
+    """RAM as 64-bit words from ``first`` on, with somebody told of each write: stands in for the memoryview ``m.w`` and for the columns over it."""
 
-    def __init__(self, words: memoryview[int], told: Callable[[int, int], None]) -> None:
-        self._words, self._told = words, told
+    def __init__(self, words: memoryview[int], told: Callable[[int, int], None], first: int = 0) -> None:
+        self._words, self._told, self._first = words, told, first
 
     def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            start, stop, step = at.indices(len(self._words))
+            return _Words(self._words[start:stop], self._told, self._first + start) if step == 1 else self._words[at]
         return self._words[at]
 
     def __setitem__(self, index: int, value: int) -> None:
-        self._told(index, value)
+        self._told(self._first + index, value)
         self._words[index] = value
 
     def __len__(self) -> int:
         return len(self._words)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._words)
 
 
 class _Bytes:
@@ -233,4 +240,10 @@ def _triples(delta: array[int]) -> Iterator[tuple[int, int, int]]:
 
 
 # they write for whoever calls them
-_CARRIERS: Final = frozenset({"_fill", "_count", "_zero", "write", "__set__", "__setattr__", "init_list_head", "list_add_tail", "list_del"})
+_CARRIERS: Final = frozenset(
+    function.__code__
+    for function in (
+        *(Ram.write, Ram._zero, Kernel.fill, Kernel.count, Field.__set__, Struct.__setattr__),
+        *(init_list_head, list_add, list_add_tail, list_del, list_replace, chain_add),
+    )
+)

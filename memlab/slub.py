@@ -1,10 +1,9 @@
 """SLUB: caches of equal objects, cut from slabs of pages; a slab's ``struct slab`` lives elsewhere in RAM.
 
 Used by the page allocator (for its descriptors), by the users of descriptors and through KmemCache by everybody.  Where a slab's pages and
-its descriptors come from is descriptors.py's business; red zones and poison are slub_debug.py's.  Imports cache_table and below.
-
-Conventions of the hot paths: ``ci``, ``si`` and ``oi`` are the word indices of a kmem_cache, a struct slab and an object, ``p`` that of
-the running CPU's kmem_cache_cpu, ``ni`` that of a kmem_cache_node.  0 is NULL.
+its descriptors come from is descriptors.py's business; fast.py has the most common cases written out in line.  Functions of a machine ``m``:
+``c`` is a cache, ``s`` a slab, ``p`` a kmem_cache_cpu, ``n`` a kmem_cache_node, each by its first word (words.py); 0 is NULL.
+Imports cache_table and slub_debug.
 
     kmem_cache ---node--> kmem_cache_node: partial <-> slab <-> slab      a partial slab is on its node's list,
         `-----cpu_slab--> kmem_cache_cpu: slab (frozen), freelist         an active one belongs to a CPU,
@@ -14,394 +13,303 @@ Source: mm/slub.c.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from . import slub_debug
+from .addresses import B, address, word
 from .cache_table import (
-    C_FLAGS,
-    CACHE,
-    COUNTS,
-    CPU_ROW,
-    CPU_SLAB,
-    CTOR,
-    DEBUG,
-    FREELIST,
-    FROZEN,
-    LIST,
-    MIN_PARTIAL,
-    NODE,
-    NODE_WORDS,
-    NR_SLABS,
-    OFFSET,
-    ORDER_0,
-    ORDER_SHIFT,
-    OWN,
-    PARTIAL,
-    RED_LEFT_PAD,
-    SERIAL,
-    SIZE,
-    SLAB_BUDDY,
-    VIRT,
-    CacheTable,
+    add_partial,
+    bad_object,
+    cpu_heads,
+    discard,
+    double_free,
+    each_cpu,
+    node_of,
+    partial_slabs,
+    percpu,
+    remove_partial,
+    slab_order,
+    slab_pfn,
+    view_of,
+    walk_freelist,
 )
-from .config import Config
-from .list_head import list_del, list_for_each
-from .ram import KernelBug
+from .kernel import Kernel
+from .list_head import list_del, list_first
+from .ram import KernelBug, changes
 from .slub_size import SLAB, objects_per_slab
-from .structs import HELD, NODE_SHIFT, kmem_cache
+from .structs import HELD
+from .words import DEBUG, FROZEN, INUSE, LIST, NODE_WORDS, OBJECTS_SHIFT, ORDER_SHIFT, PARTIAL
 
 FRAMES_PER_NESTING: Final = 6  # alloc_pages, kmem_cache_alloc_bulk, ___slab_alloc, new_slab, allocate_slab, alloc_slab_page
 
+# -- allocation
 
-class Slub(CacheTable):
-    """The page allocator with slab caches.  ``frame_limit``: call frames after which nested allocation fails."""
 
-    if TYPE_CHECKING:  # what the layer above provides
-        KC_SLAB: int
-        bounded: bool
+@changes
+def kmem_cache_alloc(m: Kernel, c: int, gfp: int, node: int | None) -> int:
+    """Take an object from the CPU's freelist, or make one ready.  Returns its address or 0.
 
-        def _alloc_slab_page(self, ci: int, gfp: int, node: int | None) -> int: ...
-        def _evacuate_own(self, si: int) -> bool: ...
+    Locks in Linux: none on the fast path (a compare-and-exchange).
+    """
+    return _pop(m, c, percpu(m, c)) or m.___slab_alloc(c, gfp, node)
 
-    def __init__(self, config: Config, kernel_bytes: int, stat_bytes: int) -> None:
-        self.percpu = 0
-        self.frame_limit = 4096
-        self._nesting = 0
-        self._overflow = False
-        self._interrupted = 0  # handlers of interrupts at work: what they interrupted is in the midst of a call
-        nodes = range(config.nodes)
-        super().__init__(config, kernel_bytes, stat_bytes)
-        near = config.distance
-        self._node_order = [sorted(nodes, key=lambda other: (near[node][other], (other - node) % config.nodes)) for node in nodes]
 
-    # -- allocation
-
-    def _kmem_cache_alloc(self, ci: int, gfp: int, node: int | None) -> int:
-        """Take an object from the CPU's freelist, or make one ready.  Returns its address or 0.
-
-        Locks in Linux: none on the fast path (a compare-and-exchange).
-        """
-        w = self.w
-        cpu_slab, link, _, _, _ = self.shape_of[ci]
-        p = self.percpu + cpu_slab
-        obj = w[p]
+@changes
+def kmem_cache_alloc_bulk(m: Kernel, c: int, n: int, gfp: int, node: int | None) -> list[int] | None:
+    """Take ``n`` objects, all or nothing.  Returns their addresses or None.  Locks in Linux: as kmem_cache_alloc."""
+    objs: list[int] = []
+    while len(objs) < n:
+        try:
+            obj = _pop(m, c, percpu(m, c)) or m.___slab_alloc(c, gfp, node)
+        except BaseException:  # the cache's constructor, which is the caller's code, raised
+            m._kmem_cache_free_bulk(c, objs)
+            raise
         if not obj:
-            return self._slab_alloc(ci, gfp, node)
-        w[p] = w[(obj - link) >> 3]
+            m._kmem_cache_free_bulk(c, objs)
+            return None
+        objs.append(obj)
+    return objs
+
+
+def ___slab_alloc(m: Kernel, c: int, gfp: int, node: int | None) -> int:
+    """Take from the active slab what other CPUs freed, else activate a partial slab, else a new one.
+
+    Returns an object's address or 0.  When a new slab cannot be had, looks again: getting one may have brought free objects about.
+    Locks in Linux: list_lock while the partial list is searched.
+    """
+    node = m.node if node is None else node
+    if c not in m.ordinary:
+        if not m.serial_of[c]:
+            raise KernelBug("this cache was destroyed; create it again before you allocate from it")
+        return _debug_alloc(m, c, gfp, node)
+    obj = refill(m, c, node)
+    if obj:
         return obj
+    s = m._new_slab(c, gfp, node)
+    if not s:
+        return 0 if m._overflow else refill(m, c, node)
+    p = percpu(m, c)
+    if m.cpu_slab_of[p]:  # a nested allocation or an interrupt activated another slab meanwhile: that one is used up first
+        add_partial(m, s, node_of(m, c, s))
+        return refill(m, c, node)
+    return activate(m, c, s, p)
 
-    def _kmem_cache_alloc_bulk(self, ci: int, n: int, gfp: int, node: int | None) -> list[int] | None:
-        """Take ``n`` objects, all or nothing.  Returns their addresses or None.  Locks in Linux: as _kmem_cache_alloc."""
-        w = self.w
-        cpu_slab, link, _, _, _ = self.shape_of[ci]
-        objs: list[int] = []
-        while True:
-            p = self.percpu + cpu_slab
-            obj = w[p]
-            while obj and n:
-                objs.append(obj)
-                obj = w[(obj - link) >> 3]
-                n -= 1
-            w[p] = obj
-            if not n:
-                return objs
-            try:
-                obj = self._slab_alloc(ci, gfp, node)
-            except BaseException:  # the cache's constructor, which is the caller's code, raised
-                self._kmem_cache_free_bulk(ci, objs)
-                raise
-            if not obj:
-                self._kmem_cache_free_bulk(ci, objs)
-                return None
-            objs.append(obj)
-            n -= 1
 
-    def _slab_alloc(self, ci: int, gfp: int, node: int | None) -> int:
-        """___slab_alloc: take from the active slab what other CPUs freed, else activate a partial slab, else a new one.
+def refill(m: Kernel, c: int, node: int) -> int:
+    """Take an object from the CPU's own slab or from the first partial slab, which becomes the CPU's.  Returns it, or 0."""
+    p = percpu(m, c)
+    if obj := _pop(m, c, p):
+        return obj
+    if m.cpu_slab_of[p]:
+        s = word(m.cpu_slab_of[p])
+        if m.freelist_of[s]:
+            return activate(m, c, s, p)
+        m.counts_of[s] -= FROZEN  # full: on no list from now on
+        m.cpu_slab_of[p] = 0
+    for near in m.node_order[node]:
+        n = m.shape_of[c].nodes + near * NODE_WORDS
+        if m.nr_partial_of[n]:
+            entry = list_first(m, n + PARTIAL)
+            list_del(m, entry)
+            m.nr_partial_of[n] -= 1
+            return activate(m, c, entry - LIST, p)
+    return 0
 
-        Returns an object's address or 0.  When a new slab cannot be had, looks again: getting one may have brought free objects about.
-        Locks in Linux: list_lock while the partial list is searched.
-        """
-        node = self.node if node is None else node
-        if ci not in self.ordinary:
-            if not self.w[ci + SERIAL]:
-                raise KernelBug("this cache was destroyed; create it again before you allocate from it")
-            return self._debug_alloc(ci, gfp, node)
-        obj = self._refill(ci, node)
-        if obj:
-            return obj
-        si = self._new_slab(ci, gfp, node)
-        if not si:
-            return 0 if self._overflow else self._refill(ci, node)
-        p = self.percpu + self.shape_of[ci][0]
-        if self.w[p + 1]:  # a nested allocation or an interrupt activated another slab meanwhile: that one is used up first
-            self._add_partial(si, self._node_of(ci, si))
-            return self._refill(ci, node)
-        return self._activate(si, p, self.shape_of[ci][1])
 
-    def _refill(self, ci: int, node: int) -> int:
-        """Take an object from the CPU's own slab or from the first partial slab, which becomes the CPU's.  Returns it, or 0."""
-        w, B = self.w, self.B
-        cpu_slab, link, _, _, nodes = self.shape_of[ci]
-        p = self.percpu + cpu_slab
-        obj = w[p]
-        if obj:
-            w[p] = w[(obj - link) >> 3]
-            return obj
-        active = w[p + 1]
-        if active:
-            si = (active - B) >> 3
-            if w[si + FREELIST]:
-                return self._activate(si, p, link)
-            w[si + COUNTS] -= FROZEN  # full: on no list from now on
-            w[p + 1] = 0
-        for n in self._node_order[node]:
-            ni = nodes + n * NODE_WORDS
-            partial = w[ni]
-            if partial:
-                first = w[ni + PARTIAL]
-                li = (first - B) >> 3
-                after = w[li]
-                w[ni + PARTIAL] = after
-                w[(after - self.B8) >> 3] = w[li + 1]
-                w[ni] = partial - 1
-                return self._activate(li - LIST, p, link)
+def activate(m: Kernel, c: int, s: int, p: int) -> int:
+    """Make a slab with free objects the CPU's: its freelist moves to the CPU, less the first object, which is returned."""
+    obj: int = m.freelist_of[s]
+    m.freelist_of[s] = 0
+    counts = m.counts_of[s]
+    m.counts_of[s] = counts & ~INUSE | counts >> OBJECTS_SHIFT & 0xFFFF | FROZEN
+    m.cpu_slab_of[p] = address(s)
+    m.cpu_freelist_of[p] = m.w[word(obj + m.offset_of[c])]
+    return obj
+
+
+def _pop(m: Kernel, c: int, p: int) -> int:
+    """Take the first object of a CPU's freelist.  Returns its address, or 0."""
+    obj: int = m.cpu_freelist_of[p]
+    if obj:
+        m.cpu_freelist_of[p] = m.w[word(obj + m.offset_of[c])]
+    return obj
+
+
+def new_slab(m: Kernel, c: int, gfp: int, node: int | None) -> int:
+    """Call allocate_slab, unless the call chain is deeper than the kernel's stack would be.  Returns s or 0."""
+    if (m._nesting + 1) * FRAMES_PER_NESTING > m.frame_limit:
+        m._overflow = True
         return 0
+    m._nesting += 1
+    try:
+        return m._allocate_slab(c, gfp, node)
+    finally:
+        m._nesting -= 1
 
-    def _activate(self, si: int, p: int, link: int) -> int:
-        """Make a slab with free objects the CPU's: its freelist moves to the CPU, less the first object, which is returned."""
-        w = self.w
-        obj: int = w[si + FREELIST]
-        w[si + FREELIST] = 0
-        c = w[si + COUNTS]
-        w[si + COUNTS] = c & ~0xFFFF | c >> 16 & 0xFFFF | FROZEN
-        w[p + 1] = self.B + 8 * si
-        w[p] = w[(obj - link) >> 3]
-        return obj
 
-    def _new_slab(self, ci: int, gfp: int, node: int | None) -> int:
-        """new_slab: allocate_slab, unless the call chain is deeper than the kernel's stack would be.  Returns si or 0."""
-        if (self._nesting + 1) * FRAMES_PER_NESTING > self.frame_limit:
-            self._overflow = True
+def allocate_slab(m: Kernel, c: int, gfp: int, node: int | None) -> int:
+    """Get pages and a struct slab, and cut the pages into objects.  Returns s or 0."""
+    s = m._alloc_slab_page(c, gfp, node)
+    if s:
+        try:
+            init_slab(m, c, s)
+        except BaseException:  # the cache's constructor, which is the caller's code, raised
+            if chain := discard(m, c, s, 0):
+                m._give_back(chain)
+            raise
+    return s
+
+
+def init_slab(m: Kernel, c: int, s: int) -> None:
+    """Cut a slab's pages into objects and thread its freelist through them.  ``inuse`` leading objects are in use already."""
+    w = m.w
+    used, order, size = m.counts_of[s] & INUSE, slab_order(m, s), m.size_of[c]
+    objects = objects_per_slab(size, order, m.page_size)
+    m.cache_of[s] = address(c)
+    m.freelist_of[s] = 0
+    debug = DEBUG if m.cache_flags_of[c] & SLAB.DEBUG else 0
+    m.counts_of[s] = used | objects << OBJECTS_SHIFT | order << ORDER_SHIFT | debug
+    m.nr_slabs_of[node_of(m, c, s)] += 1
+    pfn = slab_pfn(m, s)
+    m.touched[pfn : pfn + (1 << order)] = b"\1" * (1 << order)
+    first = m.virt_of[s] + (m.red_left_pad_of[c] >> 32)
+    if debug:
+        cache = view_of(m, c)
+        for i in range(objects):
+            slub_debug.mark(m, cache, first + i * size, slub_debug.RED_INACTIVE)
+    if m.ctor_of[c] >> 32:
+        _construct(m, c, s, range(first + used * size, first + objects * size, size))
+    o, step, link = word(first + used * size), size >> 3, m.offset_of[c] >> 3
+    if used < objects:
+        m.freelist_of[s] = address(o)
+        for _ in range(objects - used - 1):
+            w[o + link] = B + 8 * (o + step)
+            o += step
+        w[o + link] = 0
+
+
+def _construct(m: Kernel, c: int, s: int, objects: range) -> None:
+    view = view_of(m, c)
+    ctor = m.ctors.get(view.serial)
+    if ctor is None:
+        raise KernelBug(
+            f"the constructor of {view.name} was not given again after load: Machine.load(path, ctors={{{view.name!r}: function}})"
+        )
+    m.flags_of[s] |= HELD  # the constructor is the caller's code: whatever it does, this slab's descriptor stays where it is
+    try:
+        for obj in objects:
+            ctor(obj)
+    finally:
+        m.flags_of[s] &= ~HELD
+
+
+# -- freeing
+
+
+@changes
+def kmem_cache_free(m: Kernel, c: int, address: int) -> None:
+    """Give an object back.  KernelBug, and RAM untouched, if it is no live object of this cache.
+
+    Locks in Linux: none into the CPU's own slab; list_lock when a slab joins or leaves the partial list.
+    """
+    if not m._is_object(address, c):
+        raise bad_object(m, c, address)
+    s = word(m.desc_of[(address - B) >> m.PS])
+    if address == m.freelist_of[s] or address in cpu_heads(m, c):
+        raise double_free(address)
+    if m.counts_of[s] & DEBUG:
+        cache = view_of(m, c)
+        slub_debug.look_before_free(m, cache, s, address)
+        slub_debug.mark(m, cache, address, slub_debug.RED_INACTIVE)
+    if chain := slab_free(m, c, s, word(address), 0):
+        m._give_back(chain)
+
+
+@changes
+def kmem_cache_free_bulk(m: Kernel, c: int, objs: list[int]) -> None:
+    """Give back every object of a list."""
+    for obj in objs:
+        m._kmem_cache_free(c, obj)
+
+
+def slab_free(m: Kernel, c: int, s: int, o: int, chain: int) -> int:
+    """Put an object on its CPU's or its slab's freelist.  Returns ``chain``, with the descriptors of a slab that went in front."""
+    p, link = percpu(m, c), o + (m.offset_of[c] >> 3)
+    if m.cpu_slab_of[p] == address(s):
+        m.w[link] = m.cpu_freelist_of[p]
+        m.cpu_freelist_of[p] = address(o)
+        return chain
+    prior = m.freelist_of[s]
+    m.w[link] = prior
+    m.freelist_of[s] = address(o)
+    m.counts_of[s] -= 1
+    if m.counts_of[s] & FROZEN:
+        return chain
+    if m.counts_of[s] & INUSE <= 1:
+        return _nearly_empty(m, c, s, bool(prior), chain)
+    if not prior:
+        add_partial(m, s, node_of(m, c, s))
+    return chain
+
+
+def _nearly_empty(m: Kernel, c: int, s: int, on_list: bool, chain: int) -> int:
+    """Release a slab that is empty, if its node keeps enough; else see that it is on the partial list."""
+    n = node_of(m, c, s)
+    if m.nr_partial_of[n] >= m.min_partial_of[c] and _emptied(m, c, s):
+        if on_list:
+            remove_partial(m, s, n)
+        return discard(m, c, s, chain)
+    if not on_list:
+        add_partial(m, s, n)
+    return chain
+
+
+def _emptied(m: Kernel, c: int, s: int) -> bool:
+    """Say whether nothing but a slab's own descriptor is in it; in the bounded design, move that descriptor out."""
+    live = m.counts_of[s] & INUSE
+    return live <= m.own_of[c] or (live == 1 and m.bounded and c == m.KC_BUDDY and m._evacuate_own(s))
+
+
+def deactivate(m: Kernel, c: int, p: int) -> None:
+    """Take the slab from a CPU: its freelist goes back to the slab, and the slab to where it belongs."""
+    s = word(m.cpu_slab_of[p])
+    free = walk_freelist(m, c, m.cpu_freelist_of[p])
+    m.cpu_freelist_of[p] = m.cpu_slab_of[p] = 0
+    if free:
+        m.w[word(free[-1] + m.offset_of[c])] = m.freelist_of[s]
+        m.freelist_of[s] = free[0]
+    m.counts_of[s] = (m.counts_of[s] - len(free)) & ~FROZEN
+    if not m.freelist_of[s]:
+        return  # full
+    if m.counts_of[s] & INUSE <= 1:
+        if chain := _nearly_empty(m, c, s, False, 0):
+            m._give_back(chain)
+    else:
+        add_partial(m, s, node_of(m, c, s))
+
+
+def flush_all(m: Kernel, c: int) -> None:
+    """Take the active slab from every CPU."""
+    for p in each_cpu(m, c):
+        if m.cpu_slab_of[p]:
+            m._deactivate(c, p)
+
+
+def _debug_alloc(m: Kernel, c: int, gfp: int, node: int | None) -> int:
+    """Take the first free object of a debug cache's first partial slab, looked at and marked active.  Returns its address or 0."""
+    slabs = partial_slabs(m, c)
+    if not slabs:
+        s = m._new_slab(c, gfp, node)
+        if not s:
             return 0
-        self._nesting += 1
-        try:
-            return self._allocate_slab(ci, gfp, node)
-        finally:
-            self._nesting -= 1
-
-    def _allocate_slab(self, ci: int, gfp: int, node: int | None) -> int:
-        """allocate_slab: get pages and a struct slab, and cut the pages into objects.  Returns si or 0."""
-        si = self._alloc_slab_page(ci, gfp, node)
-        if si:
-            try:
-                self._init_slab(ci, si)
-            except BaseException:  # the cache's constructor, which is the caller's code, raised
-                if chain := self._discard(ci, si, 0):
-                    self._give_back(chain)
-                raise
-        return si
-
-    def _init_slab(self, ci: int, si: int) -> None:
-        """Cut a slab's pages into objects and thread its freelist through them.  ``inuse`` leading objects are in use already."""
-        w, B = self.w, self.B
-        c = w[si + COUNTS]
-        used, order = c & 0xFFFF, c >> ORDER_SHIFT & 0xFF
-        size = w[ci + SIZE]
-        objects = objects_per_slab(size, order, self.page_size)
-        w[si + CACHE] = B + 8 * ci
-        w[si + FREELIST] = 0
-        debug = DEBUG if w[ci + C_FLAGS] & SLAB.DEBUG else 0
-        w[si + COUNTS] = used | objects << 16 | order << ORDER_SHIFT | debug
-        w[self._node_of(ci, si) + NR_SLABS] += 1
-        pfn = (w[si + VIRT] - B) >> self.PS
-        self.touched[pfn : pfn + (1 << order)] = b"\1" * (1 << order)
-        first = w[si + VIRT] + (w[ci + RED_LEFT_PAD] >> 32)
-        if debug:
-            self._debug_init(ci, [first + i * size for i in range(objects)])
-        if w[ci + CTOR] >> 32:
-            self._construct(ci, si, range(first + used * size, first + objects * size, size))
-        oi, step, link = ((first - B) >> 3) + used * (size >> 3), size >> 3, w[ci + OFFSET] >> 3
-        if used < objects:
-            w[si + FREELIST] = B + 8 * oi
-            for _ in range(objects - used - 1):
-                w[oi + link] = B + 8 * (oi + step)
-                oi += step
-            w[oi + link] = 0
-
-    def _construct(self, ci: int, si: int, objects: range) -> None:
-        view = kmem_cache(self, self.B + 8 * ci)
-        ctor = self._ctors.get(view.serial)
-        if ctor is None:
-            raise KernelBug(
-                f"the constructor of {view.name} was not given again after load: Machine.load(path, ctors={{{view.name!r}: function}})"
-            )
-        w = self.w
-        w[si] |= HELD  # the constructor is the caller's code: whatever it does, this slab's descriptor stays where it is
-        try:
-            for address in objects:
-                ctor(address)
-        finally:
-            w[si] &= ~HELD
-
-    # -- freeing
-
-    def _kmem_cache_free(self, ci: int, address: int) -> None:
-        """Give an object back.  KernelBug, and RAM untouched, if it is no live object of this cache.
-
-        Locks in Linux: none into the CPU's own slab; list_lock when a slab joins or leaves the partial list.
-        """
-        w = self.w
-        try:
-            at = address - self.B
-            pfn = at >> self.PS
-            if not 0 <= pfn < self.highmem_pfn:
-                raise self._bad_object(ci, address)
-            si = (w[self.MM + pfn] - self.B) >> 3
-            c = w[si + COUNTS]
-        except (TypeError, IndexError):  # no number at all; or a page without descriptor, whose mem_desc 0 leads nowhere
-            raise self._bad_object(ci, address) from None
-        _, link, starts, cache, nodes = self.shape_of[ci]
-        # only a struct slab has a cache's address in this word, so this asks for the page's type as well
-        if c >= ORDER_0 or w[si + CACHE] != cache:
-            self._free_elsewhere(ci, si, address)
-            return
-        # the common case in line: an ordinary slab of order 0, which is no CPU's
-        prior = w[si + FREELIST]
-        if at & self.page_mask not in starts:
-            raise self._bad_object(ci, address)
-        if prior == address:
-            raise self._double_free(address)
-        c -= 1
-        if c & 0xFFFF <= 1:
-            if chain := self._slab_free(ci, si, at >> 3, 0):
-                self._give_back(chain)
-            return
-        w[(address - link) >> 3] = prior
-        w[si + FREELIST] = address
-        w[si + COUNTS] = c
-        if not prior:
-            self._add_partial(si, nodes + (w[si] >> NODE_SHIFT) * NODE_WORDS)
-
-    def _kmem_cache_free_bulk(self, ci: int, objs: list[int]) -> None:
-        """Give back every object of a list."""
-        for obj in objs:
-            self._kmem_cache_free(ci, obj)
-
-    def _free_elsewhere(self, ci: int, si: int, address: int) -> None:
-        """Free an object of a slab that is a CPU's, or of a higher order, or of a debug cache; refuse one of another cache."""
-        w = self.w
-        if not self._is_object(address, ci):
-            raise self._bad_object(ci, address)
-        if address == w[si + FREELIST] or address in self._cpu_heads(ci):
-            raise self._double_free(address)
-        if w[si + COUNTS] & DEBUG:
-            self._debug_free(ci, si, address)
-        if chain := self._slab_free(ci, si, (address - self.B) >> 3, 0):
-            self._give_back(chain)
-
-    def _slab_free(self, ci: int, si: int, oi: int, chain: int) -> int:
-        """Put an object on its CPU's or its slab's freelist.  Returns ``chain``, with the descriptors of a slab that went in front."""
-        w, B = self.w, self.B
-        p = self.percpu + w[ci + CPU_SLAB]
-        link = oi + (w[ci + OFFSET] >> 3)
-        if w[p + 1] == B + 8 * si:
-            w[link] = w[p]
-            w[p] = B + 8 * oi
-            return chain
-        prior = w[si + FREELIST]
-        w[link] = prior
-        w[si + FREELIST] = B + 8 * oi
-        c = w[si + COUNTS] - 1
-        w[si + COUNTS] = c
-        if c & FROZEN:
-            return chain
-        if c & 0xFFFF <= 1:
-            return self._nearly_empty(ci, si, bool(prior), chain)
-        if not prior:
-            self._add_partial(si, self._node_of(ci, si))
-        return chain
-
-    def _nearly_empty(self, ci: int, si: int, on_list: bool, chain: int) -> int:
-        """Release a slab that is empty, if its node keeps enough; else see that it is on the partial list."""
-        w = self.w
-        ni = self._node_of(ci, si)
-        if w[ni] >= w[ci + MIN_PARTIAL] and self._emptied(ci, si):
-            if on_list:
-                self._remove_partial(si, ni)
-            return self._discard(ci, si, chain)
-        if not on_list:
-            self._add_partial(si, ni)
-        return chain
-
-    def _emptied(self, ci: int, si: int) -> bool:
-        """Say whether nothing but a slab's own descriptor is in it; in the bounded design, move that descriptor out."""
-        live = self.w[si + COUNTS] & 0xFFFF
-        return live <= self.w[ci + OWN] or (live == 1 and self.bounded and ci == self.KC_BUDDY and self._evacuate_own(si))
-
-    def _discard(self, ci: int, si: int, chain: int) -> int:
-        """Free an empty slab's pages; returns ``chain`` with its struct slab, and what merging freed, in front."""
-        w, B = self.w, self.B
-        w[self._node_of(ci, si) + NR_SLABS] -= 1
-        li = ((w[si + SLAB_BUDDY] - B) >> 3) + 1
-        pfn = (w[si + VIRT] - B) >> self.PS
-        order = w[si + COUNTS] >> ORDER_SHIFT & 0xFF
-        self._count(slabs_freed=1)
-        chain = self._free_one_page(li, pfn, order, chain)
-        if si >> self.WS != pfn:  # a self-describing slab went with its page
-            w[si + LIST] = chain
-            chain = B + 8 * (si + LIST)
-        return chain
-
-    def _deactivate(self, ci: int, p: int) -> None:
-        """Take the slab from a CPU: its freelist goes back to the slab, and the slab to where it belongs."""
-        w, B = self.w, self.B
-        si = (w[p + 1] - B) >> 3
-        free = self._walk_freelist(ci, w[p])
-        w[p] = w[p + 1] = 0
-        if free:
-            w[(free[-1] - B + w[ci + OFFSET]) >> 3] = w[si + FREELIST]
-            w[si + FREELIST] = free[0]
-        c = (w[si + COUNTS] - len(free)) & ~FROZEN
-        w[si + COUNTS] = c
-        if not w[si + FREELIST]:
-            return  # full
-        if c & 0xFFFF <= 1:
-            if chain := self._nearly_empty(ci, si, False, 0):
-                self._give_back(chain)
-        else:
-            self._add_partial(si, self._node_of(ci, si))
-
-    def _flush_all(self, ci: int) -> None:
-        """Take the active slab from every CPU."""
-        for cpu in range(self.config.cpus):
-            p = self.cc_at + cpu * CPU_ROW + self.w[ci + CPU_SLAB]
-            if self.w[p + 1]:
-                self._deactivate(ci, p)
-
-    # -- partial lists
-
-    def _node_of(self, ci: int, si: int) -> int:
-        return ((self.w[ci + NODE] - self.B) >> 3) + (self.w[si] >> NODE_SHIFT) * NODE_WORDS
-
-    def _nodes(self, ci: int) -> list[int]:
-        first = (self.w[ci + NODE] - self.B) >> 3
-        return [first + n * NODE_WORDS for n in range(self.config.nodes)]
-
-    def _nr_slabs(self, ci: int) -> int:
-        first, n = self.shape_of[ci][4] + NR_SLABS, self.config.nodes
-        return self.w[first] if n == 1 else sum(self.w[first : first + n * NODE_WORDS : NODE_WORDS])
-
-    def _add_partial(self, si: int, ni: int) -> None:
-        w, B = self.w, self.B
-        head = ni + PARTIAL
-        last = w[head + 1]
-        w[si + LIST], w[si + LIST + 1] = B + 8 * head, last
-        w[head + 1] = w[(last - B) >> 3] = B + 8 * (si + LIST)
-        w[ni] += 1
-
-    def _remove_partial(self, si: int, ni: int) -> None:
-        list_del(self, si + LIST)
-        self.w[ni] -= 1
-
-    def _partial_slabs(self, ci: int) -> list[int]:
-        return [li - LIST for ni in self._nodes(ci) for li in list_for_each(self, ni + PARTIAL)]
+        add_partial(m, s, node_of(m, c, s))
+        slabs = [s]
+    s = slabs[0]
+    cache, obj = view_of(m, c), m.freelist_of[s]
+    slub_debug.look(m, cache, obj, slub_debug.RED_INACTIVE)
+    m.freelist_of[s] = m.w[word(obj + m.offset_of[c])]
+    m.counts_of[s] += 1
+    if not m.freelist_of[s]:
+        remove_partial(m, s, node_of(m, c, s))
+    slub_debug.mark(m, cache, obj, slub_debug.RED_ACTIVE)
+    return int(obj)

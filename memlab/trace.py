@@ -1,6 +1,6 @@
-"""Trace points and what is recorded at them: call chains with the kernel's names.
+"""Trace: what is recorded at the trace points -- call chains with the kernel's names.
 
-Used through ``m.trace()``; probes.py calls what is here while a trace is on.  Imports recording only.
+Used through ``m.trace()``; probes.py calls what is here while a trace is on.  Imports recording and below.
 
 Source: the email (its call chain).
 """
@@ -8,61 +8,20 @@ Source: the email (its call chain).
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
+from .kernel import Kernel
 from .recording import Recording
 
-if TYPE_CHECKING:
-    from .probes import Probes
 
+class _Listened(Protocol):
+    """What a trace needs of a machine's probes: to be told of each call from ``listen`` to ``ignore``."""
 
-class Point(NamedTuple):
-    """A function that counts as a call frame.
+    machine: Kernel
+    traces: list[Trace]
 
-    ``attribute``: of the machine.  ``null``: what it returns when made to fail.  ``cache``: its first argument is one.
-    ``word``: what a word index that it returns is of, "buddy" (its ``list`` member) or "slab"; "" if it returns no word index.
-    """
-
-    attribute: str
-    null: object
-    cache: bool = False
-    may_fail: bool = True
-    word: str = ""
-
-
-def _frees(attribute: str, cache: bool = False) -> tuple[Point, ...]:
-    return (Point(attribute, None, cache, may_fail=False),)
-
-
-POINTS: Final[dict[str, tuple[Point, ...]]] = {
-    "alloc_pages": (Point("alloc_pages", None), Point("_alloc_pages", 0, word="buddy")),
-    "get_free_page": (Point("get_free_page", None),),
-    "split_page": (Point("split_page", None),),
-    "kmem_cache_alloc": (Point("_kmem_cache_alloc", 0, cache=True),),
-    "kmem_cache_alloc_bulk": (Point("_kmem_cache_alloc_bulk", None, cache=True),),
-    "kmalloc": (Point("kmalloc", None),),
-    "folio_alloc": (Point("folio_alloc", None),),
-    "anonmem_alloc": (Point("anonmem_alloc", None),),
-    "filemem_alloc": (Point("filemem_alloc", None),),
-    "pgtable_alloc": (Point("pgtable_alloc", None),),
-    "vmalloc": (Point("vmalloc", None),),
-    "___slab_alloc": (Point("_slab_alloc", 0, cache=True),),
-    "new_slab": (Point("_new_slab", 0, cache=True, word="slab"),),
-    "allocate_slab": (Point("_allocate_slab", 0, cache=True, word="slab"),),
-    "alloc_slab_page": (Point("_alloc_slab_page", 0, cache=True, word="slab"),),
-    "__alloc_slab": (Point("_alloc_slab", 0, word="slab"),),
-    "free_pages": (*_frees("free_pages"), *_frees("_free_block")),
-    "free_page": _frees("free_page"),
-    "kmem_cache_free": _frees("_kmem_cache_free", cache=True),
-    "kmem_cache_free_bulk": _frees("_kmem_cache_free_bulk", cache=True),
-    "kfree": _frees("kfree"),
-    "folio_put": _frees("folio_put"),
-    "anonmem_put": _frees("anonmem_put"),
-    "filemem_put": _frees("filemem_put"),
-    "pgtable_put": _frees("pgtable_put"),
-    "vfree": _frees("vfree"),
-}
-TRACE_POINTS: Final = {name: points[0].may_fail for name, points in POINTS.items()}
+    def listen(self, listeners: list[Any], who: object) -> None: ...
+    def ignore(self, listeners: list[Any], who: object) -> None: ...
 
 
 class _Frame(NamedTuple):
@@ -115,7 +74,7 @@ class Trace:
     ``t.recording``: None; with ``m.trace(frames=True)`` a Recording with a mark at each call and return, such as "new_slab(dentry) called".
     """
 
-    def __init__(self, probes: Probes, frames: bool = False) -> None:
+    def __init__(self, probes: _Listened, frames: bool = False) -> None:
         self._probes = probes
         self._frames = frames
         self._open: list[Call] = []

@@ -1,171 +1,163 @@
 """Users of descriptors: folio, anonmem, filemem, pgtable and vmalloc, as small as they can be and still real.
 
 Each allocates its own descriptor from its own cache and has its pages' mem_desc point at it, so that every type of descriptor is live.
-Used through Machine.  Imports kmem_cache and below.
+Used through Machine.  Functions of a machine ``m``; ``d`` is a descriptor's first word, ``b`` a buddy's (words.py).  Imports page_bugs and below.
 
 Source: the email (the list of types); the names follow include/linux/mm_types.h.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any
 
-from . import structs
-from .cache_table import CACHE_WORDS, SERIAL
-from .gfp import NESTED_STRIP
-from .kmem_cache import Caches, OwnedCache
-from .list_head import init_list_head, list_add_tail, list_for_each
+from . import page_bugs, structs
+from .addresses import B, address, pfn_of, word
+from .gfp import nested
+from .kernel import KERNEL, Kernel
+from .list_head import init_list_head, list_add_tail, list_first, list_for_each
 from .memdesc import MemType
-from .page_alloc import KERNEL
-from .page_bugs import PAGE
-from .ram import KernelBug
-
-# user -> its struct and the type of its pages; the cache has the struct's name
-USERS: Final = {
-    "folio": (structs.folio, MemType.FOLIO),
-    "anonmem": (structs.anonmem, MemType.ANONMEM),
-    "filemem": (structs.filemem, MemType.FILEMEM),
-    "pgtable": (structs.ptdesc, MemType.PGTABLE),
-    "vmalloc": (structs.vmalloc, MemType.VMALLOC),
-}
-_LIST: Final = structs.memdesc.list.word
-_BUDDY: Final = structs.memdesc.buddy.word
+from .number import whole
+from .ram import KernelBug, changes
+from .words import LIST, USERS
 
 
-class Users(Caches):
-    """Caches with the users of descriptors."""
+@changes
+def folio_alloc(m: Kernel, order: int, gfp: int = KERNEL) -> int | None:
+    """Allocate a folio of 2^order pages.  ``order``: unsigned int; ``gfp``: gfp_t.  Returns the address of its struct folio, or None.
 
-    def folio_alloc(self, order: int, gfp: int = KERNEL) -> int | None:
-        """Allocate a folio of 2^order pages.  ``order``: unsigned int; ``gfp``: gfp_t.  Returns the address of its struct folio, or None.
+    ValueError or TypeError for a bad argument.  The other users' functions do the same for their own type.
+    """
+    return _alloc(m, "folio", order, gfp)
 
-        ValueError or TypeError for a bad argument.  The other users' functions do the same for their own type.
-        """
-        return self._user_alloc("folio", order, gfp)
 
-    def folio_put(self, folio: int) -> None:
-        """Drop a reference (struct folio *); the last one frees pages and descriptor.  KernelBug if it is no live folio."""
-        self._user_put("folio", folio)
+@changes
+def folio_put(m: Kernel, folio: int) -> None:
+    """Drop a reference (struct folio *); the last one frees pages and descriptor.  KernelBug if it is no live folio."""
+    _put(m, "folio", folio)
 
-    def anonmem_alloc(self, order: int, gfp: int = KERNEL) -> int | None:
-        """Allocate anonymous memory; see folio_alloc.  Returns the address of its struct anonmem, or None."""
-        return self._user_alloc("anonmem", order, gfp)
 
-    def anonmem_put(self, anonmem: int) -> None:
-        """Drop a reference (struct anonmem *); see folio_put."""
-        self._user_put("anonmem", anonmem)
+@changes
+def anonmem_alloc(m: Kernel, order: int, gfp: int = KERNEL) -> int | None:
+    """Allocate anonymous memory; see folio_alloc.  Returns the address of its struct anonmem, or None."""
+    return _alloc(m, "anonmem", order, gfp)
 
-    def filemem_alloc(self, order: int, gfp: int = KERNEL) -> int | None:
-        """Allocate page cache; see folio_alloc.  Returns the address of its struct filemem, or None."""
-        return self._user_alloc("filemem", order, gfp)
 
-    def filemem_put(self, filemem: int) -> None:
-        """Drop a reference (struct filemem *); see folio_put."""
-        self._user_put("filemem", filemem)
+@changes
+def anonmem_put(m: Kernel, anonmem: int) -> None:
+    """Drop a reference (struct anonmem *); see folio_put."""
+    _put(m, "anonmem", anonmem)
 
-    def pgtable_alloc(self, gfp: int = KERNEL) -> int | None:
-        """Allocate one page for page tables; see folio_alloc.  Returns the address of its struct ptdesc, or None."""
-        return self._user_alloc("pgtable", 0, gfp)
 
-    def pgtable_put(self, ptdesc: int) -> None:
-        """Drop a reference (struct ptdesc *); see folio_put."""
-        self._user_put("pgtable", ptdesc)
+@changes
+def filemem_alloc(m: Kernel, order: int, gfp: int = KERNEL) -> int | None:
+    """Allocate page cache; see folio_alloc.  Returns the address of its struct filemem, or None."""
+    return _alloc(m, "filemem", order, gfp)
 
-    def vmalloc(self, size: int, gfp: int = KERNEL) -> int | None:
-        """Allocate ``size`` bytes (unsigned long) as single pages, whose buddies hang on a list.
 
-        Returns the address of the struct vmalloc, or None, with nothing kept.  ValueError or TypeError for a bad argument.
-        """
-        if not isinstance(size, int):
-            raise TypeError(f"a size is a whole number of bytes, not {size!r}")
-        if not 1 <= size <= self.config.memory:
-            raise ValueError(f"vmalloc takes 1 to {self.config.memory} bytes on this machine, not {size}")
-        self._check_request(0, gfp, None)
-        address = self._new_descriptor("vmalloc", gfp)
-        if not address:
-            return self._nothing()
-        view = structs.vmalloc(self, address)
-        view.nbytes, view.refcount = size, 1
-        di = (address - self.B) >> 3
-        init_list_head(self, di + _LIST)
-        for _ in range(-(-size // self.page_size)):
-            li = self._alloc_pages(0, gfp, None, address | MemType.VMALLOC)
-            if not li:
-                self._free_vmalloc(address)
-                return self._nothing()
-            list_add_tail(self, li, di + _LIST)
-            view.nr_pages += 1
-        return address
+@changes
+def filemem_put(m: Kernel, filemem: int) -> None:
+    """Drop a reference (struct filemem *); see folio_put."""
+    _put(m, "filemem", filemem)
 
-    def vfree(self, address: int) -> None:
-        """Free what vmalloc returned (struct vmalloc *), pages and descriptor.  KernelBug if it is no live struct vmalloc."""
-        self._live_user("vmalloc", address)
-        self._free_vmalloc(address)
 
-    # -- the work behind it
+@changes
+def pgtable_alloc(m: Kernel, gfp: int = KERNEL) -> int | None:
+    """Allocate one page for page tables; see folio_alloc.  Returns the address of its struct ptdesc, or None."""
+    return _alloc(m, "pgtable", 0, gfp)
 
-    def _boot_users(self) -> None:
-        """Create each user's cache."""
-        for struct, _ in USERS.values():
-            self.kmem_cache_create(struct.struct, struct.sizeof, align=16)
-        self._find_users()
 
-    def _find_users(self) -> None:
-        """Find the users' caches in the table."""
-        first = self.kc_at + (2 + len(self._kmalloc_names())) * CACHE_WORDS  # boot creates them after kmalloc's
-        self._user_ci = {user: first + i * CACHE_WORDS for i, user in enumerate(USERS)}
-        for ci in self._user_ci.values():
-            self._views[self.w[ci + SERIAL]] = OwnedCache(self, ci)
+@changes
+def pgtable_put(m: Kernel, ptdesc: int) -> None:
+    """Drop a reference (struct ptdesc *); see folio_put."""
+    _put(m, "pgtable", ptdesc)
 
-    def _new_descriptor(self, user: str, gfp: int) -> int:
-        address = self._kmem_cache_alloc(self._user_ci[user], gfp & ~NESTED_STRIP, None)
-        if address:
-            size = USERS[user][0].sizeof
-            at = address - self.B
-            self.map[at : at + size] = bytes(size)
-        return address
 
-    def _user_alloc(self, user: str, order: int, gfp: int) -> int | None:
-        self._check_request(order, gfp, None)
-        address = self._new_descriptor(user, gfp)
-        if not address:
-            return self._nothing()
-        li = self._alloc_pages(order, gfp, None, address | USERS[user][1])
-        if not li:
-            self._kmem_cache_free(self._user_ci[user], address)
-            return self._nothing()
-        view = USERS[user][0](self, address)
-        view.flags, view.buddy = self.w[li - 1], self.B + 8 * (li - 1)
-        view.refcount, view.order = 1, order
-        return address
+@changes
+def vmalloc(m: Kernel, size: int, gfp: int = KERNEL) -> int | None:
+    """Allocate ``size`` bytes (unsigned long) as single pages, whose buddies hang on a list.
 
-    def _user_put(self, user: str, address: int) -> None:
-        li = self._live_user(user, address)
-        view = USERS[user][0](self, address)
-        view.refcount -= 1  # type: ignore[attr-defined]
-        if view.refcount == 0:  # type: ignore[attr-defined]
-            self._free_block(li)
-            self._kmem_cache_free(self._user_ci[user], address)
+    Returns the address of the struct vmalloc, or None, with nothing kept.  ValueError or TypeError for a bad argument.
+    """
+    size = whole(size, "a size is a whole number of bytes")
+    if not 1 <= size <= m.config.memory:
+        raise ValueError(f"vmalloc takes 1 to {m.config.memory} bytes on this machine, not {size}")
+    _, gfp, _ = page_bugs.check_request(m, 0, gfp, None)
+    area = _new_descriptor(m, "vmalloc", gfp)
+    if not area:
+        return m.null_or_overflow()
+    view, head = structs.vmalloc(m, area), word(area) + LIST
+    view.nbytes, view.refcount = size, 1
+    init_list_head(m, head)
+    for _ in range(-(-size // m.page_size)):
+        b = m._alloc_pages(0, gfp, None, area | MemType.VMALLOC)
+        if not b:
+            _free_vmalloc(m, area)
+            return m.null_or_overflow()
+        list_add_tail(m, b + LIST, head)
+        view.nr_pages += 1
+    return area
 
-    def _free_vmalloc(self, address: int) -> None:
-        for li in list(list_for_each(self, ((address - self.B) >> 3) + _LIST)):
-            self._free_block(li)
-        self._kmem_cache_free(self._user_ci["vmalloc"], address)
 
-    def _live_user(self, user: str, address: int) -> int:
-        """Return the ``list`` word of a live descriptor's (first) buddy: the one whose page's mem_desc names the descriptor.
+@changes
+def vfree(m: Kernel, address: int) -> None:
+    """Free what vmalloc returned (struct vmalloc *), pages and descriptor.  KernelBug if it is no live struct vmalloc."""
+    address = whole(address, "the address of a descriptor is a whole number")
+    _live(m, "vmalloc", address)
+    _free_vmalloc(m, address)
 
-        KernelBug if there is none, which is so for a descriptor that was put, whatever its bytes still say.
-        """
-        if not isinstance(address, int):
-            raise TypeError(f"the address of a descriptor is a whole number, not {address!r}")
-        if self._is_object(address, self._user_ci[user]):
-            w, di = self.w, (address - self.B) >> 3
-            li = (w[di + _LIST] - self.B) >> 3 if user == "vmalloc" else ((w[di + _BUDDY] - self.B) >> 3) + _LIST
-            if 0 <= li < len(w) - PAGE:
-                pfn = (w[li + PAGE] - self.V) >> 3
-                if 0 <= pfn < self.nr_pages and w[self.MM + pfn] == address | USERS[user][1]:
-                    return li
-        raise self._not_live(user, address)
 
-    def _not_live(self, user: str, address: int) -> KernelBug:
-        return KernelBug(f"{address:#x} is no live {user}: it was put already, or it is not an address that the {user} functions returned")
+# -- the work behind it
+
+
+def _new_descriptor(m: Kernel, user: str, gfp: int) -> int:
+    desc = m._kmem_cache_alloc(m.user_caches[user], nested(gfp), None)
+    if desc:
+        size = USERS[user][0].sizeof
+        m.map[desc - B : desc - B + size] = bytes(size)
+    return desc
+
+
+def _alloc(m: Kernel, user: str, order: int, gfp: int) -> int | None:
+    order, gfp, _ = page_bugs.check_request(m, order, gfp, None)
+    desc = _new_descriptor(m, user, gfp)
+    if not desc:
+        return m.null_or_overflow()
+    b = m._alloc_pages(order, gfp, None, desc | USERS[user][1])
+    if not b:
+        m._kmem_cache_free(m.user_caches[user], desc)
+        return m.null_or_overflow()
+    view: Any = USERS[user][0](m, desc)
+    view.flags, view.buddy = m.flags_of[b], address(b)
+    view.refcount, view.order = 1, order
+    return desc
+
+
+def _put(m: Kernel, user: str, desc: int) -> None:
+    desc = whole(desc, "the address of a descriptor is a whole number")
+    b = _live(m, user, desc)
+    view: Any = USERS[user][0](m, desc)
+    view.refcount -= 1
+    if view.refcount == 0:
+        m._free_block(b)
+        m._kmem_cache_free(m.user_caches[user], desc)
+
+
+def _free_vmalloc(m: Kernel, area: int) -> None:
+    for entry in list(list_for_each(m, word(area) + LIST)):
+        m._free_block(entry - LIST)
+    m._kmem_cache_free(m.user_caches["vmalloc"], area)
+
+
+def _live(m: Kernel, user: str, desc: int) -> int:
+    """Return a live descriptor's (first) buddy: the one whose page's mem_desc names the descriptor.
+
+    KernelBug if there is none, which is so for a descriptor that was put, whatever its bytes still say.
+    """
+    if m._is_object(desc, m.user_caches[user]):
+        d = word(desc)
+        b = list_first(m, d + LIST) - LIST if user == "vmalloc" else word(m.buddy_of[d])
+        if 0 <= b < len(m.page_of):
+            pfn = pfn_of(m.page_of[b])
+            if 0 <= pfn < m.nr_pages and m.desc_of[pfn] == desc | USERS[user][1]:
+                return b
+    raise KernelBug(f"{desc:#x} is no live {user}: it was put already, or it is not an address that the {user} functions returned")

@@ -1,5 +1,6 @@
-"""What several test files share: hypothesis's profile, a maker of small notebooks, and strict nbval as a function."""
+"""What several test files share: hypothesis's profile, golden files, a maker of small notebooks, and strict nbval as a function."""
 
+import difflib
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from machines import DESIGNS
 
 # The same examples in every run, and none fails for being slow: the machines that run this differ too much.
 settings.register_profile("memlab", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -19,6 +21,28 @@ ROOT = Path(__file__).resolve().parent.parent
 # What the tests answer is not the progress of whoever runs them. Kernels and servers inherit it.
 HOME = tempfile.TemporaryDirectory(prefix="memlab-home-")
 os.environ["MEMLAB_HOME"] = HOME.name
+
+
+@pytest.fixture(params=DESIGNS)
+def design(request):
+    """The email to the letter, then memlab's remedies."""
+    return request.param
+
+
+@pytest.fixture
+def golden():
+    """A function: demand that a text is that of tests/golden/NAME. MEMLAB_GOLDEN=write makes the file anew: read its diff."""
+
+    def compare(name, text):
+        path = ROOT / "tests" / "golden" / name
+        if os.environ.get("MEMLAB_GOLDEN") == "write":
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert path.exists(), f"there is no {path.relative_to(ROOT)}; MEMLAB_GOLDEN=write makes it"
+        stored = path.read_text(encoding="utf-8")
+        assert text == stored, "\n".join(difflib.unified_diff(stored.splitlines(), text.splitlines(), str(path), "now", n=1, lineterm=""))
+
+    return compare
 
 
 @pytest.fixture

@@ -204,7 +204,7 @@ def test_steps_of_work_that_raises_leave_nothing_installed():
     with pytest.raises(ZeroDivisionError):
         steps(m, lambda: 1 / 0)
     assert m.w is words
-    assert "alloc_pages" not in vars(m)
+    assert "get_free_page" not in vars(m)
 
 
 # The other actions

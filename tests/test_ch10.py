@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from memlab.lessons import ch10, ch10_checks, ch10_searches
+from memlab.lessons.ch10 import drills, exercises, searches
+from memlab.lessons.ch10.exercises import EXERCISES
 from memlab.lessons.judge import judge
 from memlab.study.explore import Search, Setup
 from memlab.study.zoo import ANIMALS
 
 NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks" / "10_does_it_work.ipynb"
-EXERCISE = {exercise.id: exercise for exercise in ch10.EXERCISES}
+EXERCISE = {exercise.id: exercise for exercise in EXERCISES}
 
 
 def four_parts(m):
@@ -30,23 +31,23 @@ def said(exercise, answer):
 
 
 def test_an_outcome_tells_no_time_and_no_rate():
-    text = ch10_searches.outcome(ch10_searches.searched("bounded"))
+    text = searches.outcome(searches.searched("bounded"))
     assert "second" not in text
-    assert text == ch10_searches.outcome(Search("bounded", return_every=1).run(ch10_searches.STATES))
+    assert text == searches.outcome(Search("bounded", return_every=1).run(searches.STATES))
 
 
 def test_levels_count_the_states_by_the_length_of_a_shortest_sequence():
     search = Search("bounded")
     search.run(400)
-    found = ch10_searches.levels(search)
+    found = searches.levels(search)
     assert found[:3] == [1, 6, 28]
     assert sum(found) == search.report.states == 400
 
 
 @pytest.mark.parametrize("design", ["as-written", "bounded"])
 def test_a_sweep_fails_each_call_once_and_a_failed_request_leaves_all_as_before(design):
-    rows = ch10_searches.sweep(design)
-    m = ch10_searches.tight_machine(design)
+    rows = searches.sweep(design)
+    m = searches.tight_machine(design)
     with m.trace() as trace:
         assert m.alloc_pages(0) is not None
     names = {call.name for call in trace.calls if m.TRACE_POINTS[call.name]}
@@ -58,15 +59,15 @@ def test_a_sweep_fails_each_call_once_and_a_failed_request_leaves_all_as_before(
 def test_the_squirrel_in_the_text_is_the_squirrel_of_the_zoo():
     cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
     text = next("".join(cell["source"]) for cell in cells if cell["id"] == "exercise-2")
-    assert f"```\n{ch10_searches.numbered(ANIMALS['squirrel'].source())}\n```" in text
+    assert f"```\n{searches.numbered(ANIMALS['squirrel'].source())}\n```" in text
 
 
-@pytest.mark.parametrize("damage", [ch10_checks._miscounted, ch10_checks._stranded])
+@pytest.mark.parametrize("damage", [exercises._miscounted, exercises._stranded])
 def test_what_the_exercises_damage_check_refuses_too(damage):
     for seed in range(30):
         m = Setup("bounded" if seed % 2 else "as-written").boot()
         words = damage(m, random.Random(seed))
-        assert ch10_searches.broken_rules(m), words
+        assert searches.broken_rules(m), words
 
 
 def test_an_invariant_that_changes_the_machine_is_refused():
@@ -81,7 +82,7 @@ def test_every_line_of_the_squirrel_but_one_is_answered_with_a_reason():
     lines = len(ANIMALS["squirrel"].source().splitlines())
     kinds = {n: said("10.2", lambda n=n: n)[0] for n in range(1, lines + 1)}
     assert [n for n, kind in kinds.items() if kind == "correct"] == list(ANIMALS["squirrel"].suspects())
-    assert ch10_checks._lines_run("squirrel") < set(kinds)
+    assert exercises._lines_run("squirrel") < set(kinds)
 
 
 def test_a_longer_sequence_breaks_the_pelican_too_and_is_told_by_how_much():
@@ -139,7 +140,7 @@ def test_a_learners_own_mistake_on_the_pelican_is_their_own():
 def test_the_sound_machine_is_not_broken_by_what_breaks_the_pelican(monkeypatch):
     pelican = ANIMALS["pelican"]
     textbook = type(pelican)(**{**vars(pelican), "machine": pelican.machine.__mro__[1]})
-    monkeypatch.setitem(ch10_checks.ANIMALS, "pelican", textbook)
+    monkeypatch.setitem(exercises.ANIMALS, "pelican", textbook)
     kind, sentence = said("10.4", lambda m: m.free_pages(four_parts(m)))
     assert kind == "wrong"
     assert "all rules hold" in sentence
@@ -148,6 +149,6 @@ def test_the_sound_machine_is_not_broken_by_what_breaks_the_pelican(monkeypatch)
 def test_the_drills_lists_have_the_fault_that_is_asked_for_and_no_other():
     for seed in range(40):
         rng = random.Random(seed)
-        for kind in ch10._FAULTS:
-            blocks, _ = ch10._lists(rng, kind)
-            assert ch10._faults(blocks) == {kind} - {"none"}
+        for kind in drills._FAULTS:
+            blocks, _ = drills._lists(rng, kind)
+            assert drills._faults(blocks) == {kind} - {"none"}

@@ -1,9 +1,11 @@
-"""Every chapter's exercises, predictions and drills, whatever they are about: what the data of memlab/lessons/chNN.py must keep."""
+"""Every chapter's exercises, predictions and drills, whatever they are about: what the data of memlab/lessons/chNN must keep."""
 
 import ast
 import json
 import re
+import runpy
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,12 +19,9 @@ from memlab.lessons.prediction import pose
 from memlab.lessons.registry import find_drill, function_name, reference
 
 ROOT = Path(__file__).resolve().parents[1]
-NUMBERS = sorted(path.stem.removeprefix("ch") for path in ROOT.glob("memlab/lessons/ch[0-9][0-9].py"))
+NUMBERS = sorted(path.name.removeprefix("ch") for path in ROOT.glob("memlab/lessons/ch[0-9][0-9]"))
 CHAPTERS = [chapter(number) for number in NUMBERS]
 EXERCISES = [pytest.param(c, e, id=e.id) for c in CHAPTERS for e in c.exercises]
-WRONG = [
-    pytest.param(e, source, said, id=f"{e.id}-{n}") for c in CHAPTERS for e in c.exercises for n, (source, said) in enumerate(e.wrong, 1)
-]
 PREDICTIONS = [pytest.param(p, id=p.id) for c in CHAPTERS for p in c.predictions]
 TWICE = re.compile(r"(Right|Not so)\. (Right|Not so|No)\b")  # what grade() says already
 DRILLS = [pytest.param(d, id=d.id) for c in CHAPTERS for d in c.drills]
@@ -94,12 +93,34 @@ def test_the_reference_answer_passes_and_stands_by_itself(c, e):
     assert definition.returns is None
 
 
-@pytest.mark.parametrize(("e", "source", "said"), WRONG)
-def test_a_wrong_answer_gets_its_own_message(e, source, said):
-    outcome = judge(e, function(source))
-    assert outcome.kind == "wrong", outcome
-    assert said in outcome.sentence
-    assert SENTENCE.fullmatch(outcome.sentence)
+def wrong_answers(e):
+    """The functions of tests/wrong_answers for an exercise, in the order of their numbers, as a learner would have written them."""
+    path, name = ROOT / f"tests/wrong_answers/ch{e.id[:2]}.py", function_name(e)
+    source, home = path.read_text(encoding="utf-8"), runpy.run_path(str(path))
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef) and re.fullmatch(rf"{name}__\d", node.name):
+            names = dict(home)
+            exec(compile(ast.get_source_segment(source, node).replace(node.name, name), "<cell>", "exec"), names)
+            yield names[name]
+
+
+@cache
+def told(e):
+    """What each wrong answer to an exercise gets."""
+    return [judge(e, answer) for answer in wrong_answers(e)]
+
+
+@pytest.mark.parametrize(("c", "e"), EXERCISES)
+def test_a_wrong_answer_gets_a_sentence_that_teaches(c, e, golden):
+    outcomes = told(e)
+    assert len({outcome.sentence for outcome in outcomes}) >= 2
+    assert {outcome.kind for outcome in outcomes} == {"wrong"}
+    assert all(SENTENCE.fullmatch(outcome.sentence) for outcome in outcomes)
+    golden(f"wrong_answers/{e.id}.txt", "".join(f"{outcome.sentence}\n" for outcome in outcomes))
+
+
+def test_there_are_163_wrong_answers():
+    assert sum(len(told(e)) for c in CHAPTERS for e in c.exercises) == 163
 
 
 def test_descriptors_held_for_no_page_at_all_are_not_reckoned_per_page():
@@ -111,7 +132,7 @@ def test_descriptors_held_for_no_page_at_all_are_not_reckoned_per_page():
 
 def test_the_bill_of_a_lab_is_told_a_page_as_it_was_asked():
     bill = next(p for p in chapter("11").predictions if p.id == "11.j")
-    reasons = {reason for _, reason in bill.choices(bill.machine()) if reason}
+    reasons = {reason for reason in bill.choices(bill.machine()).values() if reason}
     assert len(reasons) == 1
     assert reasons.pop().endswith(": 7,200 bytes, 9.4 a page.")
 
@@ -122,7 +143,6 @@ def test_an_exercise_has_what_a_learner_needs(c, e):
     assert len(e.hints) >= 2
     assert len(set(e.hints)) == len(e.hints)
     assert min(map(len, [e.title, e.task, e.explanation, *e.hints])) >= 4
-    assert len({judge(e, function(source)).sentence for source, _ in e.wrong}) >= 2
     # What a learner finds is to be written by them, and says so when it is run.
     assert e.stub.rstrip().endswith("raise NotImplementedError")
     assert len(e.cell().splitlines()) <= 12

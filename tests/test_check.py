@@ -6,16 +6,18 @@ cover all rules.  Seeded random damage shows that check() ends on any image, wit
 
 import random
 import re
+from functools import partial
 from itertools import pairwise
 
 import pytest
+from machines import cpu_of, node_of, slab_of, tiny, word
 
 from memlab import GFP, SLAB, Corruption, Machine, MemType
 from memlab.check import RULES, check
 from memlab.memdesc import tag
-from memlab.structs import HELD, buddy, folio, kmem_cache_cpu, kmem_cache_node, per_cpu_pages, vmalloc
+from memlab.structs import HELD, buddy, folio, kmem_cache_node, per_cpu_pages, vmalloc
 
-TINY = {"memory": "64K", "page_size": 256, "max_order": 4}
+TINY = {"memory": "64K", "page_size": 256, "max_order": 4}  # as machines.tiny
 SHAPES = {
     "least": {"memory": "4K", "page_size": 256, "max_order": 4},
     "tiny": TINY,
@@ -29,10 +31,6 @@ SHAPES = {
     "per-CPU lists bounded": {"memory": "4M", "pcp": True, "cpus": 2, "highmem": "1M", "design": "bounded"},
     "big pages": {"memory": "4M", "page_size": "16K"},
 }
-
-
-def word(m, address):
-    return int.from_bytes(m.read(address, 8), "little")
 
 
 def poke(m, address, value):
@@ -50,20 +48,6 @@ def buddy_of(m, pfn):
     if kind in (MemType.FREE, MemType.BUDDY):
         return m.buddy(address)
     return m.buddy(m.slab(address).buddy)  # every descriptor in front of a block names its buddy at the same place
-
-
-def slab_of(m, obj):
-    return m.slab(m.mem_desc(m.virt_to_pfn(obj)).address)
-
-
-def node_of(cache, node=0):
-    return kmem_cache_node(cache.machine, cache.struct.node + node * kmem_cache_node.sizeof)
-
-
-def cpu_of(cache, cpu=0):
-    m = cache.machine
-    words = next(count for title, _, _, count in m.kernel_tables if title == "kmem_cache_cpu") // m.config.cpus
-    return kmem_cache_cpu(m, table(m, "kmem_cache_cpu") + cpu * words * kmem_cache_cpu.sizeof + 8 * cache.struct.cpu_slab)
 
 
 def free_pfns(m, order):
@@ -92,37 +76,27 @@ DAMAGE = []  # (rule, function that returns a one-word write)
 
 
 def damage(rule):
+    """Add the damage that a function does."""
+
     def add(function):
-        DAMAGE.append(pytest.param(rule, function, id=f"{rule}: {function.__name__}"))
+        DAMAGE.append(pytest.param(rule, function, id=f"{rule}: {function.__name__.replace('_', ' ')}"))
         return function
 
     return add
 
 
+def damages(make, rows):
+    """Add damages to what ``make`` makes: {"rule: what is wrong": function of that}."""
+    for name, write in rows.items():
+        DAMAGE.append(pytest.param(name.split(":")[0], lambda write=write: write(*made(make)), id=name))
+
+
+def made(make):
+    found = make()
+    return found if isinstance(found, tuple) else (found,)
+
+
 # -- zones
-
-
-@damage("zone-shape")
-def a_zone_starts_a_page_later():
-    m = Machine(**TINY)
-    return setting(m.zone(), "start_pfn", m.zone().start_pfn + 1)
-
-
-@damage("zone-shape")
-def a_zone_has_another_name():
-    return setting(Machine(**TINY).zone(), "name", int.from_bytes(b"Abnormal", "little"))
-
-
-@damage("zone-managed")
-def managed_pages_is_off_by_one():
-    m = Machine(**TINY)
-    return setting(m.zone(), "managed_pages", m.zone().managed_pages - 1)
-
-
-@damage("zone-watermarks")
-def min_is_above_low():
-    m = Machine(**TINY, watermarks=(4, 6, 8))
-    return setting(m.zone(), "watermark", 7, part=0)
 
 
 @damage("zone-watermarks")
@@ -132,76 +106,49 @@ def a_zone_keeps_less_in_reserve():
     return setting(m.zone(0, "DMA"), "lowmem_reserve", 0, part=2)
 
 
-@damage("zone-free-count")
-def free_pages_is_off_by_one():
-    m = Machine(**TINY)
-    return setting(m.zone(), "free_pages", m.zone().free_pages + 1)
+damages(
+    tiny,
+    {
+        "zone-shape: a zone starts a page later": lambda m: setting(m.zone(), "start_pfn", m.zone().start_pfn + 1),
+        "zone-shape: a zone has another name": lambda m: setting(m.zone(), "name", int.from_bytes(b"Abnormal", "little")),
+        "zone-managed: managed pages is off by one": lambda m: setting(m.zone(), "managed_pages", m.zone().managed_pages - 1),
+        "zone-free-count: free pages is off by one": lambda m: setting(m.zone(), "free_pages", m.zone().free_pages + 1),
+    },
+)
+
+
+damages(
+    partial(tiny, watermarks=(4, 6, 8)),
+    {
+        "zone-watermarks: min is above low": lambda m: setting(m.zone(), "watermark", 7, part=0),
+    },
+)
 
 
 # -- free lists
 
 
-def free_buddy(m):
+def free_buddy(m=None):
     """Return the first buddy on the list of free blocks of the highest order, which has two or more."""
+    m = m or tiny()
     m.alloc_pages(0)
     assert m.buddyinfo()[0, "Normal"][m.max_order] > 1
     return m.buddy(m.zone().free_area[2 * m.max_order] - 8)
 
 
 @damage("free-list-link")
-def a_link_leaves_the_descriptors():
-    b = free_buddy(Machine(**TINY))
-    return setting(b, "list", b.memory.zone().address, NEXT)
-
-
-@damage("free-list-link")
-def a_link_points_to_nowhere():
-    return setting(free_buddy(Machine(**TINY)), "list", 0, NEXT)
-
-
-@damage("free-list-link")
 def a_free_blocks_buddy_is_on_a_freelist_itself():
-    m = Machine(**TINY)
+    m = tiny()
     m.alloc_pages(0)
     cpu = cpu_of(m.caches["kmem_cache_buddy"])
     free = [m.mem_desc(p).address for p in range(m.nr_pages) if m.mem_desc(p).type is MemType.FREE]
     return setting(cpu, "freelist", next(b for b in free if 0 <= b - m.slab(cpu.slab).virt < m.page_size))
 
 
-@damage("free-list-prev")
-def prev_does_not_undo_next():
-    b = free_buddy(Machine(**TINY))
-    return setting(b, "list", b.address + 8, PREV)
-
-
-@damage("free-list-prev")
-def the_heads_prev_is_not_its_last_block():
-    m = Machine(**TINY)
-    return setting(m.zone(), "free_area", m.zone().free_area[2 * m.max_order], 2 * m.max_order + PREV)
-
-
-@damage("free-list-loop")
-def a_block_follows_itself():
-    b = free_buddy(Machine(**TINY))
-    return setting(b, "list", b.address + 8, NEXT)
-
-
-@damage("free-list-order")
-def a_free_block_says_another_order():
-    b = free_buddy(Machine(**TINY))
-    return setting(b, "order", b.order - 1)
-
-
-@damage("free-list-zone")
-def a_free_block_says_another_zone():
-    b = free_buddy(Machine(**TINY))
-    return setting(b, "flags", b.flags ^ 1 << 4)
-
-
 @damage("free-block-merged")
 def a_blocks_order_makes_it_its_neighbours_buddy():
     """Pages 8n and 8n + 1 are free as a block of order 1, page 8n + 2 as one of order 0, which then says order 1."""
-    m = Machine(**TINY)
+    m = tiny()
     first = m.alloc_pages(2)
     assert m.split_page(first) == (first, first + 2)
     assert m.split_page(first + 2) == (first + 2, first + 3)
@@ -212,12 +159,35 @@ def a_blocks_order_makes_it_its_neighbours_buddy():
     return setting(buddy_of(m, first + 2), "order", 1)
 
 
+damages(
+    free_buddy,
+    {
+        "free-list-link: a link leaves the descriptors": lambda b: setting(b, "list", b.memory.zone().address, NEXT),
+        "free-list-link: a link points to nowhere": lambda b: setting(b, "list", 0, NEXT),
+        "free-list-prev: prev does not undo next": lambda b: setting(b, "list", b.address + 8, PREV),
+        "free-list-loop: a block follows itself": lambda b: setting(b, "list", b.address + 8, NEXT),
+        "free-list-order: a free block says another order": lambda b: setting(b, "order", b.order - 1),
+        "free-list-zone: a free block says another zone": lambda b: setting(b, "flags", b.flags ^ 1 << 4),
+    },
+)
+
+
+damages(
+    tiny,
+    {
+        "free-list-prev: the heads prev is not its last block": lambda m: setting(
+            m.zone(), "free_area", m.zone().free_area[2 * m.max_order], 2 * m.max_order + PREV
+        ),
+    },
+)
+
+
 # -- per-CPU page lists
 
 
 def per_cpu(cpu=1):
     """Return (machine, the per-CPU list of one CPU, the last page freed there); two pages are on it."""
-    m = Machine(**TINY, pcp=True, cpus=2)
+    m = tiny(pcp=True, cpus=2)
     with m.on_cpu(cpu):
         pfns = m.alloc_pages_bulk(2)
         for pfn in pfns:
@@ -227,172 +197,57 @@ def per_cpu(cpu=1):
     return m, pages, pfns[-1]
 
 
-@damage("pcp-link")
-def a_per_cpu_list_leads_to_the_kernel_area():
-    m, pages, _ = per_cpu()
-    return setting(pages, "list", m.zone().address, NEXT)
-
-
-@damage("pcp-link")
-def prev_on_a_per_cpu_list_does_not_undo_next():
-    m, _, pfn = per_cpu()
-    b = buddy_of(m, pfn)
-    return setting(b, "list", b.address + 8, PREV)
-
-
-@damage("pcp-count")
-def a_per_cpu_list_counts_a_page_too_many():
-    _, pages, _ = per_cpu()
-    return setting(pages, "count", pages.count + 1)
-
-
-@damage("pcp-page")
-def a_per_cpu_page_is_not_marked():
-    m, _, pfn = per_cpu()
-    b = buddy_of(m, pfn)
-    return setting(b, "flags", b.flags & ~2)
-
-
-@damage("pcp-page")
-def a_per_cpu_page_is_of_order_1():
-    m, _, pfn = per_cpu()
-    return setting(buddy_of(m, pfn), "order", 1)
+damages(
+    per_cpu,
+    {
+        "pcp-link: a per cpu list leads to the kernel area": lambda m, pages, pfn: setting(pages, "list", m.zone().address, NEXT),
+        "pcp-link: prev on a per cpu list does not undo next": lambda m, pages, pfn: setting(
+            b := buddy_of(m, pfn), "list", b.address + 8, PREV
+        ),
+        "pcp-count: a per cpu list counts a page too many": lambda m, pages, pfn: setting(pages, "count", pages.count + 1),
+        "pcp-page: a per cpu page is not marked": lambda m, pages, pfn: setting(b := buddy_of(m, pfn), "flags", b.flags & ~2),
+        "pcp-page: a per cpu page is of order 1": lambda m, pages, pfn: setting(buddy_of(m, pfn), "order", 1),
+    },
+)
 
 
 # -- struct buddy and mem_desc
 
 
-@damage("buddy-page")
-def a_buddys_page_is_no_struct_page():
-    m = Machine(**TINY)
-    return setting(buddy_of(m, m.alloc_pages(0)), "page", m.B)
-
-
-@damage("buddy-page")
-def a_buddys_page_points_between_two_struct_pages():
-    m = Machine(**TINY)
-    pfn = m.alloc_pages(0)
-    return setting(buddy_of(m, pfn), "page", m.pfn_to_page(pfn) + 4)
-
-
-@damage("buddy-order")
-def a_buddys_order_is_above_the_highest():
-    m = Machine(**TINY)
-    return setting(buddy_of(m, m.alloc_pages(0)), "order", m.max_order + 1)
-
-
-@damage("buddy-order")
-def a_buddys_order_is_beyond_all_reason():
-    m = Machine(**TINY)
-    return setting(buddy_of(m, m.alloc_pages(0)), "order", 0xFFFF_FFFF)
-
-
-@damage("buddy-order")
-def the_padding_after_a_buddys_order_is_not_0():
-    m = Machine(**TINY)
-    return m, buddy_of(m, m.alloc_pages(0)).address + buddy.order.offset, 1 << 32
-
-
-@damage("buddy-alignment")
-def a_block_of_two_pages_starts_at_an_odd_page():
-    m = Machine(**TINY)
-    pfn = m.alloc_pages(1)
-    return setting(buddy_of(m, pfn), "page", m.pfn_to_page(pfn + 1))
-
-
-@damage("buddy-zone")
-def an_allocated_block_says_another_zone():
-    m = Machine(**TINY)
-    b = buddy_of(m, m.alloc_pages(0))
-    return setting(b, "flags", b.flags ^ 1 << 4)
-
-
-@damage("buddy-zone")
-def an_allocated_block_says_another_node():
-    m = Machine(**TINY, nodes=2)
-    b = buddy_of(m, m.alloc_pages(0, node=1))
-    return setting(b, "flags", b.flags ^ 1 << 8)
-
-
-@damage("buddy-leak")
-def a_page_forgets_its_buddy():
-    m = Machine(**TINY)
-    return setting(m.page(m.alloc_pages(0)), "mem_desc", 0)
-
-
 @damage("block-mem_desc")
 def a_tail_page_of_a_free_block_names_another_buddy():
-    m = Machine(**TINY)
+    m = tiny()
     a, b = free_pfns(m, m.max_order)[:2]
     return setting(m.page(a + 5), "mem_desc", m.page(b).mem_desc)
 
 
 @damage("block-mem_desc")
-def a_tail_page_of_an_allocated_block_says_free():
-    m = Machine(**TINY)
-    pfn = m.alloc_pages(2)
-    return setting(m.page(pfn + 3), "mem_desc", tag(m.mem_desc(pfn).address, MemType.FREE))
-
-
-@damage("block-mem_desc")
 def a_tail_page_of_a_folio_names_its_buddy_instead():
-    m = Machine(**TINY)
+    m = tiny()
     f = folio(m, m.folio_alloc(2))
     pfn = m.page_to_pfn(m.buddy(f.buddy).page)
     return setting(m.page(pfn + 1), "mem_desc", tag(f.buddy, MemType.BUDDY))
 
 
-@damage("page-type")
-def a_mem_desc_has_a_type_that_does_not_exist():
-    m = Machine(**TINY)
-    pfn = m.alloc_pages(0)
-    return setting(m.page(pfn), "mem_desc", m.page(pfn).mem_desc | 15)
-
-
 @damage("page-desc")
 def a_mem_desc_names_a_buddy_that_is_not_live():
-    m = Machine(**TINY)
+    m = tiny()
     pfn = m.alloc_pages(0)
     spare = m.caches["kmem_cache_buddy"].alloc()
     m.caches["kmem_cache_buddy"].free(spare)
     return setting(m.page(pfn), "mem_desc", tag(spare, MemType.BUDDY))
 
 
-@damage("page-desc")
-def a_mem_desc_names_a_slab_outside_ram():
-    m = Machine(**TINY)
-    return setting(m.page(m.alloc_pages(0)), "mem_desc", tag(m.V, MemType.SLAB))
-
-
-@damage("page-desc")
-def a_mem_desc_gives_a_buddy_the_type_of_a_folio():
-    m = Machine(**TINY)
-    pfn = m.alloc_pages(0)
-    return setting(m.page(pfn), "mem_desc", tag(m.mem_desc(pfn).address, MemType.FOLIO))
-
-
 @damage("page-reserved")
 def page_0_has_a_descriptor():
-    m = Machine(**TINY, dma="4K")
+    m = tiny(dma="4K")
     assert m.mem_map_pfn > 0
     return setting(m.page(0), "mem_desc", m.page(m.alloc_pages(0)).mem_desc)
 
 
-@damage("page-reserved")
-def a_page_of_the_mem_map_has_a_descriptor():
-    m = Machine(**TINY)
-    return setting(m.page(m.mem_map_pfn + 1), "mem_desc", m.page(m.alloc_pages(0)).mem_desc)
-
-
-@damage("page-reserved")
-def a_page_in_use_has_none():
-    m = Machine(**TINY)
-    return setting(m.page(m.alloc_pages(1)), "mem_desc", 0)
-
-
 @damage("page-two-owners")
 def a_block_grows_over_its_neighbour():
-    m = Machine(**TINY)
+    m = tiny()
     first = m.alloc_pages(1)
     assert m.split_page(first) == (first, first + 1)
     return setting(buddy_of(m, first), "order", 1)
@@ -400,34 +255,14 @@ def a_block_grows_over_its_neighbour():
 
 @damage("buddy-leak")
 def a_buddy_names_another_buddys_page():
-    m = Machine(**TINY)
+    m = tiny()
     a, b = m.alloc_pages(0), m.alloc_pages(0)
     return setting(buddy_of(m, a), "page", m.pfn_to_page(b))
 
 
-@damage("page-no-owner")
-def a_block_shrinks_to_half():
-    m = Machine(**TINY)
-    return setting(buddy_of(m, m.alloc_pages(1)), "order", 0)
-
-
-@damage("desc-in-free-page")
-def a_page_of_buddies_says_that_it_is_free():
-    m = Machine(**TINY)
-    home = m.virt_to_pfn(free_buddy(m).address)
-    return setting(m.page(home), "mem_desc", m.page(free_pfns(m, m.max_order)[0]).mem_desc)
-
-
-@damage("desc-in-free-page")
-def a_page_of_struct_slabs_says_that_it_is_free():
-    m, _, objects = two_slabs()
-    home = m.virt_to_pfn(slab_of(m, objects[0]).address)
-    return setting(m.page(home), "mem_desc", m.page(free_pfns(m, m.max_order)[0]).mem_desc)
-
-
 @damage("desc-in-free-page")
 def a_page_of_folios_says_that_it_is_free():
-    m = Machine(**TINY)
+    m = tiny()
     assert m.caches["folio"].struct.order == 1
     last = [m.folio_alloc(0) for _ in range(m.caches["folio"].struct.objects)][-1]
     tail = m.virt_to_pfn(last)
@@ -435,19 +270,72 @@ def a_page_of_folios_says_that_it_is_free():
     return setting(m.page(tail), "mem_desc", m.page(free_pfns(m, m.max_order)[0]).mem_desc)
 
 
+damages(
+    tiny,
+    {
+        "buddy-page: a buddys page is no struct page": lambda m: setting(buddy_of(m, m.alloc_pages(0)), "page", m.B),
+        "buddy-page: a buddys page points between two struct pages": lambda m: setting(
+            buddy_of(m, pfn := m.alloc_pages(0)), "page", m.pfn_to_page(pfn) + 4
+        ),
+        "buddy-order: a buddys order is above the highest": lambda m: setting(buddy_of(m, m.alloc_pages(0)), "order", m.max_order + 1),
+        "buddy-order: a buddys order is beyond all reason": lambda m: setting(buddy_of(m, m.alloc_pages(0)), "order", 0xFFFF_FFFF),
+        "buddy-order: the padding after a buddys order is not 0": lambda m: (
+            m,
+            buddy_of(m, m.alloc_pages(0)).address + buddy.order.offset,
+            1 << 32,
+        ),
+        "buddy-alignment: a block of two pages starts at an odd page": lambda m: setting(
+            buddy_of(m, pfn := m.alloc_pages(1)), "page", m.pfn_to_page(pfn + 1)
+        ),
+        "buddy-zone: an allocated block says another zone": lambda m: setting(
+            b := buddy_of(m, m.alloc_pages(0)), "flags", b.flags ^ 1 << 4
+        ),
+        "buddy-leak: a page forgets its buddy": lambda m: setting(m.page(m.alloc_pages(0)), "mem_desc", 0),
+        "block-mem_desc: a tail page of an allocated block says free": lambda m: setting(
+            m.page((pfn := m.alloc_pages(2)) + 3), "mem_desc", tag(m.mem_desc(pfn).address, MemType.FREE)
+        ),
+        "page-type: a mem desc has a type that does not exist": lambda m: setting(
+            m.page(pfn := m.alloc_pages(0)), "mem_desc", m.page(pfn).mem_desc | 15
+        ),
+        "page-desc: a mem desc names a slab outside ram": lambda m: setting(m.page(m.alloc_pages(0)), "mem_desc", tag(m.V, MemType.SLAB)),
+        "page-desc: a mem desc gives a buddy the type of a folio": lambda m: setting(
+            m.page(pfn := m.alloc_pages(0)), "mem_desc", tag(m.mem_desc(pfn).address, MemType.FOLIO)
+        ),
+        "page-reserved: a page of the mem map has a descriptor": lambda m: setting(
+            m.page(m.mem_map_pfn + 1), "mem_desc", m.page(m.alloc_pages(0)).mem_desc
+        ),
+        "page-reserved: a page in use has none": lambda m: setting(m.page(m.alloc_pages(1)), "mem_desc", 0),
+        "page-no-owner: a block shrinks to half": lambda m: setting(buddy_of(m, m.alloc_pages(1)), "order", 0),
+        "desc-in-free-page: a page of buddies says that it is free": lambda m: setting(
+            m.page(m.virt_to_pfn(free_buddy(m).address)), "mem_desc", m.page(free_pfns(m, m.max_order)[0]).mem_desc
+        ),
+    },
+)
+
+
+damages(
+    partial(tiny, nodes=2),
+    {
+        "buddy-zone: an allocated block says another node": lambda m: setting(
+            b := buddy_of(m, m.alloc_pages(0, node=1)), "flags", b.flags ^ 1 << 8
+        ),
+    },
+)
+
+
 # -- caches and slabs
 
 
 def two_slabs(flags=0, cpus=2, **more):
     """Return (machine, cache, objects): a first slab that is full, a second that is a CPU's with one object in use."""
-    m = Machine(**TINY, cpus=cpus, **more)
+    m = tiny(cpus=cpus, **more)
     cache = m.kmem_cache_create("thing", 32, flags=flags)
     return m, cache, [cache.alloc() for _ in range(cache.struct.objects + 1)]
 
 
 def partial_slabs(n=2):
     """Return (machine, cache, slab views): n partial slabs in the order of their node's list."""
-    m = Machine(**TINY)
+    m = tiny()
     cache = m.kmem_cache_create("thing", 32)
     per = cache.struct.objects
     objects = [cache.alloc() for _ in range(per * n + 1)]
@@ -459,266 +347,24 @@ def partial_slabs(n=2):
     return m, cache, slabs
 
 
-@damage("cache-shape")
-def a_caches_objects_get_larger():
-    _, cache, _ = two_slabs()
-    return setting(cache.struct, "size", cache.size + 8)
-
-
-@damage("cache-shape")
-def a_caches_size_is_0():
-    _, cache, _ = two_slabs()
-    return setting(cache.struct, "size", 0)
-
-
-@damage("cache-shape")
-def a_cache_points_to_another_caches_nodes():
-    m, cache, _ = two_slabs()
-    return setting(cache.struct, "node", m.caches["folio"].struct.node)
-
-
-@damage("cache-shape")
-def a_debug_caches_right_red_zone_ends_before_it_begins():
-    _, cache, _ = two_slabs(SLAB.DEBUG)
-    return setting(cache.struct, "inuse", 0)
-
-
 @damage("cache-slot")
 def an_unused_slot_has_a_slab_on_a_cpu():
-    m = Machine(**TINY)
+    m = tiny()
     start, struct = next((start, struct) for name, start, struct, _ in m.kernel_tables if name == "kmem_cache_cpu")
     return m, m.B + 8 * start + 63 * struct.sizeof + 8, m.caches["folio"].address
 
 
 @damage("cache-slot")
 def an_unused_slot_counts_a_slab_on_a_node():
-    m = Machine(**TINY)
+    m = tiny()
     start, struct = next((start, struct) for name, start, struct, _ in m.kernel_tables if name == "kmem_cache_node")
     return m, m.B + 8 * start + 63 * struct.sizeof, 1
-
-
-@damage("cache-slot")
-def a_cache_has_a_serial_that_was_never_given_out():
-    m = Machine(**TINY)
-    return setting(m.caches["folio"].struct, "serial", 1000)
-
-
-@damage("cache-nr_slabs")
-def a_node_counts_a_slab_too_many():
-    _, cache, _ = two_slabs()
-    return setting(node_of(cache), "nr_slabs", node_of(cache).nr_slabs + 1)
-
-
-@damage("partial-link")
-def a_partial_list_leads_to_a_full_slab_of_another_cache():
-    m, cache, _ = partial_slabs()
-    other = m.kmem_cache_create("other", 32)
-    return setting(node_of(cache), "partial", slab_of(m, other.alloc()).address + 8, NEXT)
-
-
-@damage("partial-link")
-def prev_on_a_partial_list_does_not_undo_next():
-    _, _, slabs = partial_slabs()
-    return setting(slabs[1], "list", slabs[1].address + 8, PREV)
-
-
-@damage("partial-link")
-def a_partial_list_runs_in_a_circle():
-    _, _, slabs = partial_slabs(3)
-    return setting(slabs[1], "list", slabs[0].address + 8, NEXT)
-
-
-@damage("partial-count")
-def nr_partial_is_off_by_one():
-    _, cache, _ = partial_slabs()
-    return setting(node_of(cache), "nr_partial", 3)
-
-
-@damage("partial-missing")
-def a_partial_slab_falls_off_its_list():
-    _, cache, slabs = partial_slabs()
-    return setting(slabs[0], "list", node_of(cache).address + kmem_cache_node.partial.offset, NEXT)
-
-
-@damage("partial-missing")
-def a_full_slab_gets_a_free_object():
-    m, _, objects = two_slabs()
-    return setting(slab_of(m, objects[0]), "freelist", objects[0])
-
-
-@damage("partial-full")
-def a_partial_slab_loses_its_free_objects():
-    _, _, slabs = partial_slabs()
-    return setting(slabs[0], "freelist", 0)
-
-
-@damage("cpu-slab")
-def a_cpus_slab_is_another_caches():
-    m, cache, _ = two_slabs()
-    other = m.kmem_cache_create("other", 32)
-    return setting(cpu_of(cache), "slab", slab_of(m, other.alloc()).address)
-
-
-@damage("cpu-slab")
-def two_cpus_have_one_slab():
-    _, cache, _ = two_slabs()
-    return setting(cpu_of(cache, 1), "slab", cpu_of(cache, 0).slab)
-
-
-@damage("cpu-slab")
-def a_cpus_slab_is_in_highmem():
-    m, cache, _ = two_slabs(highmem="4K")
-    return setting(cpu_of(cache), "slab", m.B + (m.highmem_pfn << 8))
-
-
-@damage("cpu-freelist")
-def a_cpus_freelist_leaves_its_slab():
-    _, cache, objects = two_slabs()
-    return setting(cpu_of(cache), "freelist", objects[0])
-
-
-@damage("cpu-freelist")
-def a_cpu_without_a_slab_has_a_freelist():
-    _, cache, objects = two_slabs()
-    return setting(cpu_of(cache, 1), "freelist", objects[0])
-
-
-@damage("cpu-freelist")
-def a_free_object_on_a_cpus_list_points_to_itself():
-    m, cache, _ = two_slabs()
-    obj = cpu_of(cache).freelist
-    return m, obj + cache.struct.offset, obj
-
-
-@damage("cpu-freelist")
-def a_cpus_and_its_slabs_freelist_share_an_object():
-    m, cache, objects = two_slabs()
-    return setting(slab_of(m, objects[-1]), "freelist", cpu_of(cache).freelist)
-
-
-@damage("slab-leak")
-def a_slabs_page_forgets_it():
-    m = Machine(**TINY)
-    obj = m.caches["kmem_cache_buddy"].alloc()
-    return setting(m.page(m.virt_to_pfn(obj)), "mem_desc", 0)
-
-
-@damage("slab-place")
-def a_struct_slab_in_use_is_on_a_freelist():
-    m, cache, _ = two_slabs()
-    used = cpu_of(cache).slab
-    return setting(cpu_of(m.caches["kmem_cache_slab"]), "freelist", used)
-
-
-@damage("slab-cache")
-def a_slab_names_a_cache_that_was_never_created():
-    m, _, objects = two_slabs()
-    return setting(slab_of(m, objects[0]), "slab_cache", m.caches["kmem_cache_buddy"].address + 60 * type(m.caches["folio"].struct).sizeof)
-
-
-@damage("slab-cache")
-def a_cache_with_slabs_is_no_longer_live():
-    _, cache, _ = two_slabs()
-    return setting(cache.struct, "serial", 0)
-
-
-@damage("slab-virt")
-def a_slabs_virt_is_a_page_too_high():
-    m, _, objects = two_slabs()
-    s = slab_of(m, objects[0])
-    return setting(s, "virt", s.virt + m.page_size)
-
-
-@damage("slab-flags")
-def a_slab_says_another_zone_than_its_buddy():
-    m, _, objects = two_slabs()
-    s = slab_of(m, objects[0])
-    return setting(s, "flags", s.flags ^ 1 << 4)
-
-
-@damage("slab-buddy")
-def a_slabs_buddy_is_no_struct_buddy():
-    m, _, objects = two_slabs()
-    return setting(slab_of(m, objects[0]), "buddy", m.zone().address)
-
-
-@damage("slab-buddy")
-def a_slabs_buddy_is_another_blocks():
-    m, _, objects = two_slabs()
-    return setting(slab_of(m, objects[0]), "buddy", slab_of(m, objects[-1]).buddy)
-
-
-@damage("slab-order")
-def a_slabs_order_is_none_of_its_caches():
-    m, _, objects = two_slabs()
-    return setting(slab_of(m, objects[0]), "order", 3)
-
-
-@damage("slab-order")
-def a_slabs_order_is_not_its_buddys():
-    m, _, objects = two_slabs()
-    return setting(buddy_of(m, m.virt_to_pfn(objects[0])), "order", 2)
-
-
-@damage("slab-objects")
-def a_slab_says_that_it_has_one_object_more():
-    m, _, objects = two_slabs()
-    s = slab_of(m, objects[0])
-    return setting(s, "objects", s.objects + 1)
-
-
-@damage("slab-freelist")
-def a_slabs_freelist_points_into_the_middle_of_an_object():
-    _, _, slabs = partial_slabs()
-    return setting(slabs[0], "freelist", slabs[0].freelist + 8)
-
-
-@damage("slab-freelist")
-def a_free_object_points_out_of_its_slab():
-    m, cache, slabs = partial_slabs()
-    return m, slabs[0].freelist + cache.struct.offset, slabs[1].freelist
-
-
-@damage("slab-freelist")
-def a_free_object_points_to_itself():
-    m, cache, slabs = partial_slabs()
-    return m, slabs[0].freelist + cache.struct.offset, slabs[0].freelist
-
-
-@damage("slab-inuse")
-def inuse_is_off_by_one():
-    _, _, slabs = partial_slabs()
-    return setting(slabs[0], "inuse", slabs[0].inuse - 1)
-
-
-@damage("slab-frozen")
-def a_partial_slab_says_that_it_is_a_cpus():
-    _, _, slabs = partial_slabs()
-    return setting(slabs[0], "frozen", 1)
-
-
-@damage("slab-frozen")
-def a_cpus_slab_does_not_say_so():
-    m, cache, _ = two_slabs()
-    return setting(m.slab(cpu_of(cache).slab), "frozen", 0)
-
-
-@damage("slab-frozen")
-def a_cpu_forgets_its_slab():
-    _, cache, _ = two_slabs()
-    return setting(cpu_of(cache), "slab", 0)
-
-
-@damage("slab-lowmem")
-def a_page_of_highmem_says_that_it_is_a_slab():
-    m = Machine(**TINY, highmem="4K")
-    return setting(m.page(m.highmem_pfn), "mem_desc", tag(m.caches["kmem_cache_slab"].alloc(), MemType.SLAB))
 
 
 @damage("slab-lowmem")
 def a_slab_reaches_into_highmem():
     """The last block of lowmem is a slab, and says that it is of a higher order and has the objects to go with it."""
-    m = Machine(**TINY, highmem="4K")
+    m = tiny(highmem="4K")
     cache = m.kmem_cache_create("page", m.page_size)
     last = m.page_address(m.highmem_pfn - 1)
     while (obj := cache.alloc()) is not None and slab_of(m, obj).virt + (m.page_size << slab_of(m, obj).order) <= last:
@@ -729,19 +375,146 @@ def a_slab_reaches_into_highmem():
     return m, at, value & ~(0xFF << 32) | order << 32
 
 
+damages(
+    two_slabs,
+    {
+        "desc-in-free-page: a page of struct slabs says that it is free": lambda m, cache, objects: setting(
+            m.page(m.virt_to_pfn(slab_of(m, objects[0]).address)), "mem_desc", m.page(free_pfns(m, m.max_order)[0]).mem_desc
+        ),
+        "cache-shape: a caches objects get larger": lambda m, cache, objects: setting(cache.struct, "size", cache.size + 8),
+        "cache-shape: a caches size is 0": lambda m, cache, objects: setting(cache.struct, "size", 0),
+        "cache-shape: a cache points to another caches nodes": lambda m, cache, objects: setting(
+            cache.struct, "node", m.caches["folio"].struct.node
+        ),
+        "cache-nr_slabs: a node counts a slab too many": lambda m, cache, objects: setting(
+            node_of(cache), "nr_slabs", node_of(cache).nr_slabs + 1
+        ),
+        "partial-missing: a full slab gets a free object": lambda m, cache, objects: setting(
+            slab_of(m, objects[0]), "freelist", objects[0]
+        ),
+        "cpu-slab: a cpus slab is another caches": lambda m, cache, objects: setting(
+            cpu_of(cache), "slab", slab_of(m, m.kmem_cache_create("other", 32).alloc()).address
+        ),
+        "cpu-slab: two cpus have one slab": lambda m, cache, objects: setting(cpu_of(cache, 1), "slab", cpu_of(cache, 0).slab),
+        "cpu-freelist: a cpus freelist leaves its slab": lambda m, cache, objects: setting(cpu_of(cache), "freelist", objects[0]),
+        "cpu-freelist: a cpu without a slab has a freelist": lambda m, cache, objects: setting(cpu_of(cache, 1), "freelist", objects[0]),
+        "cpu-freelist: a free object on a cpus list points to itself": lambda m, cache, objects: (
+            m,
+            (obj := cpu_of(cache).freelist) + cache.struct.offset,
+            obj,
+        ),
+        "cpu-freelist: a cpus and its slabs freelist share an object": lambda m, cache, objects: setting(
+            slab_of(m, objects[-1]), "freelist", cpu_of(cache).freelist
+        ),
+        "slab-place: a struct slab in use is on a freelist": lambda m, cache, objects: setting(
+            cpu_of(m.caches["kmem_cache_slab"]), "freelist", cpu_of(cache).slab
+        ),
+        "slab-cache: a slab names a cache that was never created": lambda m, cache, objects: setting(
+            slab_of(m, objects[0]), "slab_cache", m.caches["kmem_cache_buddy"].address + 60 * type(m.caches["folio"].struct).sizeof
+        ),
+        "slab-cache: a cache with slabs is no longer live": lambda m, cache, objects: setting(cache.struct, "serial", 0),
+        "slab-virt: a slabs virt is a page too high": lambda m, cache, objects: setting(
+            s := slab_of(m, objects[0]), "virt", s.virt + m.page_size
+        ),
+        "slab-flags: a slab says another zone than its buddy": lambda m, cache, objects: setting(
+            s := slab_of(m, objects[0]), "flags", s.flags ^ 1 << 4
+        ),
+        "slab-buddy: a slabs buddy is no struct buddy": lambda m, cache, objects: setting(
+            slab_of(m, objects[0]), "buddy", m.zone().address
+        ),
+        "slab-buddy: a slabs buddy is another blocks": lambda m, cache, objects: setting(
+            slab_of(m, objects[0]), "buddy", slab_of(m, objects[-1]).buddy
+        ),
+        "slab-order: a slabs order is none of its caches": lambda m, cache, objects: setting(slab_of(m, objects[0]), "order", 3),
+        "slab-order: a slabs order is not its buddys": lambda m, cache, objects: setting(
+            buddy_of(m, m.virt_to_pfn(objects[0])), "order", 2
+        ),
+        "slab-objects: a slab says that it has one object more": lambda m, cache, objects: setting(
+            s := slab_of(m, objects[0]), "objects", s.objects + 1
+        ),
+        "slab-frozen: a cpus slab does not say so": lambda m, cache, objects: setting(m.slab(cpu_of(cache).slab), "frozen", 0),
+        "slab-frozen: a cpu forgets its slab": lambda m, cache, objects: setting(cpu_of(cache), "slab", 0),
+    },
+)
+
+
+damages(
+    partial(two_slabs, SLAB.DEBUG),
+    {
+        "cache-shape: a debug caches right red zone ends before it begins": lambda m, cache, objects: setting(cache.struct, "inuse", 0),
+    },
+)
+
+
+damages(
+    tiny,
+    {
+        "cache-slot: a cache has a serial that was never given out": lambda m: setting(m.caches["folio"].struct, "serial", 1000),
+        "slab-leak: a slabs page forgets it": lambda m: setting(m.page(m.virt_to_pfn(m.caches["kmem_cache_buddy"].alloc())), "mem_desc", 0),
+    },
+)
+
+
+damages(
+    partial_slabs,
+    {
+        "partial-link: a partial list leads to a full slab of another cache": lambda m, cache, slabs: setting(
+            node_of(cache), "partial", slab_of(m, m.kmem_cache_create("other", 32).alloc()).address + 8, NEXT
+        ),
+        "partial-link: prev on a partial list does not undo next": lambda m, cache, slabs: setting(
+            slabs[1], "list", slabs[1].address + 8, PREV
+        ),
+        "partial-count: nr partial is off by one": lambda m, cache, slabs: setting(node_of(cache), "nr_partial", 3),
+        "partial-missing: a partial slab falls off its list": lambda m, cache, slabs: setting(
+            slabs[0], "list", node_of(cache).address + kmem_cache_node.partial.offset, NEXT
+        ),
+        "partial-full: a partial slab loses its free objects": lambda m, cache, slabs: setting(slabs[0], "freelist", 0),
+        "slab-freelist: a slabs freelist points into the middle of an object": lambda m, cache, slabs: setting(
+            slabs[0], "freelist", slabs[0].freelist + 8
+        ),
+        "slab-freelist: a free object points out of its slab": lambda m, cache, slabs: (
+            m,
+            slabs[0].freelist + cache.struct.offset,
+            slabs[1].freelist,
+        ),
+        "slab-freelist: a free object points to itself": lambda m, cache, slabs: (
+            m,
+            slabs[0].freelist + cache.struct.offset,
+            slabs[0].freelist,
+        ),
+        "slab-inuse: inuse is off by one": lambda m, cache, slabs: setting(slabs[0], "inuse", slabs[0].inuse - 1),
+        "slab-frozen: a partial slab says that it is a cpus": lambda m, cache, slabs: setting(slabs[0], "frozen", 1),
+    },
+)
+
+
+damages(
+    partial(partial_slabs, 3),
+    {
+        "partial-link: a partial list runs in a circle": lambda m, cache, slabs: setting(slabs[1], "list", slabs[0].address + 8, NEXT),
+    },
+)
+
+
+damages(
+    partial(two_slabs, highmem="4K"),
+    {
+        "cpu-slab: a cpus slab is in highmem": lambda m, cache, objects: setting(cpu_of(cache), "slab", m.B + (m.highmem_pfn << 8)),
+    },
+)
+
+
+damages(
+    partial(tiny, highmem="4K"),
+    {
+        "slab-lowmem: a page of highmem says that it is a slab": lambda m: setting(
+            m.page(m.highmem_pfn), "mem_desc", tag(m.caches["kmem_cache_slab"].alloc(), MemType.SLAB)
+        ),
+    },
+)
+
+
 # -- debug caches
-
-
-@damage("red-zone")
-def a_byte_after_a_live_object_is_written():
-    m, cache, objects = two_slabs(SLAB.DEBUG)
-    return m, objects[0] + cache.object_size, 0
-
-
-@damage("red-zone")
-def a_byte_before_a_live_object_is_written():
-    m, _, objects = two_slabs(SLAB.RED_ZONE)
-    return m, objects[0] - 8, 0xCCCC_CCCC_CCCC_CC00
 
 
 @damage("poison")
@@ -751,56 +524,58 @@ def a_free_object_is_written():
     return m, objects[0] + 8, 0x6B6B_6B6B_6B6B_6B6A
 
 
+damages(
+    partial(two_slabs, SLAB.DEBUG),
+    {
+        "red-zone: a byte after a live object is written": lambda m, cache, objects: (m, objects[0] + cache.object_size, 0),
+    },
+)
+
+
+damages(
+    partial(two_slabs, SLAB.RED_ZONE),
+    {
+        "red-zone: a byte before a live object is written": lambda m, cache, objects: (m, objects[0] - 8, 0xCCCC_CCCC_CCCC_CC00),
+    },
+)
+
+
 # -- users
 
 
 def a_folio(order=0):
-    m = Machine(**TINY)
+    m = tiny()
     return m, folio(m, m.folio_alloc(order))
 
 
-@damage("user-leak")
-def a_folios_page_forgets_it():
-    m, f = a_folio()
-    return setting(m.page(m.page_to_pfn(m.buddy(f.buddy).page)), "mem_desc", tag(f.buddy, MemType.BUDDY))
+damages(
+    a_folio,
+    {
+        "user-leak: a folios page forgets it": lambda m, f: setting(
+            m.page(m.page_to_pfn(m.buddy(f.buddy).page)), "mem_desc", tag(f.buddy, MemType.BUDDY)
+        ),
+        "user-buddy: a folios buddy is no struct buddy": lambda m, f: setting(f, "buddy", f.address),
+        "user-buddy: a folios buddy is another folios": lambda m, f: setting(f, "buddy", folio(m, m.folio_alloc(0)).buddy),
+        "user-refcount: a live folio has no references": lambda m, f: setting(f, "refcount", 0),
+    },
+)
 
 
-@damage("user-buddy")
-def a_folios_buddy_is_no_struct_buddy():
-    _, f = a_folio()
-    return setting(f, "buddy", f.address)
+damages(
+    partial(a_folio, 1),
+    {
+        "user-buddy: a folio says another order than its buddy": lambda m, f: setting(f, "order", 2),
+    },
+)
 
 
-@damage("user-buddy")
-def a_folios_buddy_is_another_folios():
-    m, f = a_folio()
-    return setting(f, "buddy", folio(m, m.folio_alloc(0)).buddy)
-
-
-@damage("user-buddy")
-def a_folio_says_another_order_than_its_buddy():
-    _, f = a_folio(1)
-    return setting(f, "order", 2)
-
-
-@damage("user-refcount")
-def a_live_folio_has_no_references():
-    _, f = a_folio()
-    return setting(f, "refcount", 0)
-
-
-@damage("vmalloc-list")
-def a_vmalloc_counts_a_page_too_many():
-    m = Machine(**TINY)
-    v = vmalloc(m, m.vmalloc(3 * m.page_size))
-    return setting(v, "nr_pages", 4)
-
-
-@damage("vmalloc-list")
-def a_vmallocs_list_leads_to_itself():
-    m = Machine(**TINY)
-    v = vmalloc(m, m.vmalloc(3 * m.page_size))
-    return m, v.list[0], v.list[0]
+damages(
+    tiny,
+    {
+        "vmalloc-list: a vmalloc counts a page too many": lambda m: setting(vmalloc(m, m.vmalloc(3 * m.page_size)), "nr_pages", 4),
+        "vmalloc-list: a vmallocs list leads to itself": lambda m: (m, (v := vmalloc(m, m.vmalloc(3 * m.page_size))).list[0], v.list[0]),
+    },
+)
 
 
 # -- the table at work
@@ -881,7 +656,7 @@ def test_a_machine_in_use_is_in_order_and_so_it_is_with_everything_freed(shape):
 
 
 def test_check_reads_and_does_not_write():
-    m = Machine(**TINY, cpus=2)
+    m = tiny(cpus=2)
     use(m, seed=3)
     before, counters = m.snapshot(), m.stats
     m.check()
@@ -903,14 +678,14 @@ def test_what_users_write_into_their_own_memory_is_no_damage():
 
 
 def test_counters_may_say_anything():
-    m = Machine(**TINY)
+    m = tiny()
     for i in range(len(m.stats)):
         poke(m, table(m, "vm_stat") + 8 * i, 2**64 - 1)
     assert m.check() is None
 
 
 def test_descriptors_that_a_consumer_holds_are_no_leak_but_without_the_mark_they_are():
-    m = Machine(**TINY)
+    m = tiny()
     held = {name: m.caches[name].alloc() for name in ("kmem_cache_buddy", "kmem_cache_slab")}
     assert m.check() is None
     assert all(word(m, address) == HELD for address in held.values())
@@ -924,7 +699,7 @@ def test_descriptors_that_a_consumer_holds_are_no_leak_but_without_the_mark_they
 
 
 def test_a_corruption_names_rule_and_addresses_and_says_it_in_words():
-    m = Machine(**TINY)
+    m = tiny()
     b = buddy_of(m, m.alloc_pages(1))
     poke(m, *setting(b, "order", 9)[1:])
     with pytest.raises(Corruption) as caught:
@@ -949,7 +724,7 @@ def test_every_sentence_gives_an_address_in_hexadecimal(rule, function):
 
 
 def test_rules_are_listed_once_however_often_they_are_broken():
-    m = Machine(**TINY)
+    m = tiny()
     for pfn in free_pfns(m, m.max_order)[:3]:
         poke(m, *setting(m.page(pfn + 1), "mem_desc", 15)[1:])
     with pytest.raises(Corruption) as caught:
@@ -959,7 +734,7 @@ def test_rules_are_listed_once_however_often_they_are_broken():
 
 
 def test_a_long_list_of_damage_is_cut_in_the_message_but_not_in_broken():
-    m = Machine(**TINY)
+    m = tiny()
     for pfn in range(m.nr_pages):
         poke(m, m.pfn_to_page(pfn), 15)
     with pytest.raises(Corruption) as caught:
@@ -1023,7 +798,7 @@ def test_check_ends_on_any_damaged_image_with_rules_of_its_own_or_with_nothing(s
 
 def test_check_ends_on_an_image_of_noise():
     r = random.Random(1)
-    m = Machine(**TINY)
+    m = tiny()
     for fill in (b"\0", b"\xff", b"\1", None):
         for pfn in range(m.nr_pages):
             m.write(m.page_address(pfn), r.randbytes(m.page_size) if fill is None else fill * m.page_size)
@@ -1032,7 +807,7 @@ def test_check_ends_on_an_image_of_noise():
 
 
 def test_check_ends_when_every_pointer_is_a_pointer_to_itself():
-    m = Machine(**TINY, pcp=True, cpus=2)
+    m = tiny(pcp=True, cpus=2)
     use(m, seed=2)
     for start, end in ((m.B, m.B + m.nr_pages * m.page_size), (table(m, "zone"), table(m, "vm_stat"))):
         for at in range(start, end, 8):
@@ -1044,7 +819,7 @@ def test_check_ends_when_every_pointer_is_a_pointer_to_itself():
 
 def test_check_ends_on_free_lists_tied_together():
     """Each list leads into the next one's blocks, and the last into the first's."""
-    m = Machine(**TINY)
+    m = tiny()
     m.alloc_pages(0)
     heads = [m.zone().address + type(m.zone()).free_area.offset + 16 * order for order in range(m.max_order + 1)]
     firsts = [word(m, head) for head in heads]

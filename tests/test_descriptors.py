@@ -8,34 +8,15 @@ import random
 import sys
 
 import pytest
+from machines import DESIGNS, spare, take_all_below
 from storm import Storm, descriptor_slabs, no_less_room, slab_pages
 
 from memlab import GFP, KernelBug, Machine, MemType
 from memlab.structs import UNUSED, memdesc
 
-DESIGNS = ("as-written", "bounded")
 TINY = {"memory": "8K", "page_size": 256, "max_order": 4}  # 32 pages; 5 buddies or 4 struct slabs to a page
 SMALL = {"memory": "64K", "page_size": 256, "max_order": 4}
 MAY_FAIL = [point for point, may_fail in Machine.TRACE_POINTS.items() if may_fail]
-
-
-@pytest.fixture(params=DESIGNS)
-def design(request):
-    return request.param
-
-
-def row(m, cache):
-    return next(r for r in m.slabinfo() if r["name"] == cache)
-
-
-def spare(m, cache):
-    """Free objects that a cache has at hand."""
-    r = row(m, cache)
-    return r["num_objs"] - r["active_objs"]
-
-
-def take_all_below(m, order):
-    return [m.alloc_pages(k) for blocks in m.buddyinfo().values() for k in range(order) for _ in range(blocks[k])]
 
 
 def high_order(m, least=3):

@@ -10,13 +10,14 @@ from itertools import islice
 import pytest
 
 from memlab import Machine
-from memlab.cache_table import FREELIST, MIN_PARTIAL, OFFSET, SIZE
+from memlab.addresses import word
+from memlab.cache_table import percpu, slabs_of, walk_freelist
 from memlab.check import check
 from memlab.study.consumers import free_descriptors
 from memlab.study.explore import DEFAULT, EVERYTHING, HANDLERS, Broken, History, Search, Setup, Step, Survey
 from memlab.study.explore import __main__ as command
 from memlab.study.explore.choices import on_hand, survey_for
-from memlab.study.explore.search import Expander, Plan, _digest, _packed
+from memlab.study.explore.expand import Expander, Plan, _digest, _packed
 from memlab.study.explore.steps import RunsAway, do
 from memlab.study.zoo import ANIMALS
 
@@ -108,7 +109,7 @@ def test_a_survey_refuses_any_change_of_what_no_operation_changes():
 def test_a_write_where_no_operation_writes_is_a_broken_rule_even_if_check_knows_no_rule_for_it():
     class Scribbler(Machine):
         def split_page(self, pfn):
-            self.w[self.KC_BUDDY + MIN_PARTIAL] ^= 1
+            self.min_partial_of[self.KC_BUDDY] ^= 1
             return super().split_page(pfn)
 
     broken = Search(machine=Scribbler).run(states=100).broken
@@ -182,18 +183,17 @@ def test_which_slab_is_a_cpus_tells_states_apart_even_if_one_page_holds_both_str
 def disguise(e, rng):
     """Change what makes no difference: the order of each freelist, and what lies in free objects and free pages."""
     m, w = e.m, e.m.w
-    for ci in ((address - m.B) >> 3 for address in e.survey.caches):
-        link, words = w[ci + OFFSET], w[ci + SIZE] >> 3
-        heads = [((address - m.B) >> 3) + FREELIST for address in m._slabs_of(ci)]
-        for head in [*heads, m.percpu + m.shape_of[ci][0]]:
-            objects = m._walk_freelist(ci, w[head])
+    for c in map(word, e.survey.caches):
+        heads = [(m.freelist_of, s) for s in slabs_of(m, c)]
+        for column, at in [*heads, (m.cpu_freelist_of, percpu(m, c))]:
+            objects = walk_freelist(m, c, column[at])
             for obj in objects:
-                for i in range(words):
-                    w[((obj - m.B) >> 3) + i] = rng.getrandbits(64)
+                for i in range(m.size_of[c] >> 3):
+                    w[word(obj) + i] = rng.getrandbits(64)
             rng.shuffle(objects)
-            w[head] = objects[0] if objects else 0
+            column[at] = objects[0] if objects else 0
             for obj, after in zip(objects, [*objects, 0][1:], strict=True):
-                w[(obj - m.B + link) >> 3] = after
+                w[word(obj + m.offset_of[c])] = after
     for pfn in range(m.nr_pages):
         if w[m.MM + pfn] & 15 == 1:
             m.map[pfn << m.PS : (pfn + 1) << m.PS] = rng.randbytes(m.page_size)
@@ -301,7 +301,7 @@ def test_a_call_that_does_not_end_is_a_broken_rule_and_hangs_nothing():
 def test_what_breaks_only_when_all_is_freed_is_a_broken_rule_as_well():
     for machine, words in (
         (Endless, "RunsAway when all is freed after it"),
-        (ANIMALS["snail"].machine, "IndexError when all is freed after it"),
+        (ANIMALS["snail"].machine, "KeyError when all is freed after it"),
     ):
         broken = Search(machine=machine, operations=("alloc_pages", "shrink"), return_every=1).run(states=500).broken
         assert broken.kind == "bug"

@@ -406,15 +406,19 @@ def test_the_counters_count_from_a_moment():
 # --- Any RAM at all
 
 
+class Plain(Machine):
+    """A derived class runs the plain text, in which each function is called."""
+
+
 @pytest.mark.parametrize("design", ["as-written", "bounded"])
 def test_figures_can_be_drawn_in_the_middle_of_an_operation(design, monkeypatch):
-    m, drawn = Machine("256K", max_order=5, design=design), []
+    m, drawn = Plain("256K", max_order=5, design=design), []
 
     def draw(*_):
         drawn.append(buddy_lab(m, selected=40).html())
 
-    fill = m._fill  # what writes mem_desc words, while lists and descriptors are half changed
-    monkeypatch.setattr(m, "_fill", lambda *args: (draw(), fill(*args), draw()))
+    fill = m.fill  # what writes mem_desc words, while lists and descriptors are half changed
+    monkeypatch.setattr(m, "fill", lambda *args: (draw(), fill(*args), draw()))
     cache = m.kmem_cache_create("midway", 64, ctor=draw)
     assert cache.alloc() is not None
     pfn = m.alloc_pages(3)

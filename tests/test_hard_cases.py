@@ -80,7 +80,7 @@ def test_a_double_free_of_a_descriptor_is_called_one(m, cache):
 
 def test_a_slab_type_needs_a_struct_slab(m):
     before = m.snapshot()
-    with pytest.raises(ValueError, match="names no struct slab"):
+    with pytest.raises(ValueError, match="names no struct slab of yours"):
         m.alloc_pages_desc(0, tag(0x1000, MemType.SLAB))
     assert m.snapshot() == before
 

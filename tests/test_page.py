@@ -4,8 +4,9 @@ A machine runs in the new era.  For the old one, an array of 64-byte struct page
 """
 
 import pytest
+from machines import tiny
 
-from memlab import Machine, MemType, page
+from memlab import MemType, page
 from memlab.memdesc import tag
 from memlab.structs import anonmem, buddy, filemem, folio, old_buddy, old_folio, old_page, old_slab, ptdesc, slab, vmalloc
 
@@ -18,10 +19,6 @@ USERS = {
     "vmalloc": (page.page_vmalloc, page.vmalloc_page, vmalloc, lambda m: m.vmalloc(3 * m.page_size)),
     "slab": (page.page_slab, page.slab_page, slab, lambda m: m.mem_desc(m.virt_to_pfn(m.kmalloc(64))).address),
 }
-
-
-def tiny():
-    return Machine("64K", page_size=256, max_order=4)
 
 
 def pages_of(m, address):

@@ -7,17 +7,13 @@ by the counters *and* by comparing the words of the mem_map before and after.
 import random
 
 import pytest
+from machines import take_all_below
+from storm import slab_pages
 
 from memlab import GFP, KernelBug, Machine, MemType
 from memlab.memdesc import tag
 
-DESIGNS = ("as-written", "bounded")
 NORMAL = (0, "Normal")
-
-
-@pytest.fixture(params=DESIGNS)
-def design(request):
-    return request.param
 
 
 @pytest.fixture
@@ -43,15 +39,6 @@ def live_buddies(m):
 
 def spare_buddies(m):
     return next(row["num_objs"] - row["active_objs"] for row in m.slabinfo() if row["name"] == "kmem_cache_buddy")
-
-
-def slab_pages(m):
-    return sum(m.mem_desc(pfn).type is MemType.SLAB for pfn in range(m.nr_pages))
-
-
-def take_all_below(m, order):
-    """Take every free block below ``order`` at its exact order, so that nothing is split; returns the pfns."""
-    return [m.alloc_pages(k) for blocks in m.buddyinfo().values() for k in range(order) for _ in range(blocks[k])]
 
 
 def a_block(m, order):
@@ -335,13 +322,6 @@ def test_split_page_without_a_descriptor_is_none_and_the_block_is_as_it_was(m):
     assert m.split_page(pfn) is not None
 
 
-def test_a_single_page_cannot_be_split(m):
-    pfn, before = m.alloc_pages(0), m.snapshot()
-    with pytest.raises(KernelBug, match="order 0"):
-        m.split_page(pfn)
-    assert m.snapshot() == before
-
-
 # Bulk
 
 
@@ -396,14 +376,6 @@ def test_get_free_page_without_memory_is_none(design):
     assert m.get_free_page(GFP.ATOMIC) is None
 
 
-def test_free_page_refuses_a_block_of_more_pages(m):
-    address = m.page_address(m.alloc_pages(1))
-    before = m.snapshot()
-    with pytest.raises(KernelBug, match="more than one page"):
-        m.free_page(address)
-    assert m.snapshot() == before
-
-
 # Pages for a descriptor of one's own
 
 
@@ -451,33 +423,6 @@ def test_every_block_taken_for_a_descriptor_can_be_freed_again(design):
         assert m.free_pages_count + slab_pages(m) == total
         taken += len(got)
     assert taken > 20
-
-
-def test_pages_with_a_descriptor_of_the_callers_are_not_free_pages_business(design):
-    m = Machine("8M", design=design)
-    buddy = m.alloc_pages_desc(1, desc_word(m))
-    pfn, before = m.page_to_pfn(m.buddy(buddy).page), m.snapshot()
-    for wrong in (m.free_pages, m.split_page, lambda p: m.free_page(m.page_address(p))):
-        with pytest.raises(KernelBug, match="belongs to the folio"):
-            wrong(pfn)
-        assert m.snapshot() == before
-
-
-def test_free_pages_desc_refuses_the_buddy_of_an_ordinary_block(m):
-    pfn = m.alloc_pages(2)
-    before = m.snapshot()
-    for address in (m.mem_desc(pfn).address, m.page_address(pfn), m.page_address(pfn) + 16, 0, -16):
-        with pytest.raises(KernelBug, match="not a struct buddy"):
-            m.free_pages_desc(address)
-        assert m.snapshot() == before
-
-
-@pytest.mark.parametrize("kind", [MemType.FREE, MemType.BUDDY])
-def test_a_callers_descriptor_cannot_pass_for_a_buddy(m, kind):
-    before = m.snapshot()
-    with pytest.raises(ValueError, match="from SLAB on"):
-        m.alloc_pages_desc(0, tag(0xFFFF_C900_0000_0000, kind))
-    assert m.snapshot() == before
 
 
 @pytest.mark.parametrize("node", [0, 1, 2])

@@ -1,6 +1,5 @@
-"""The repository keeps its shape: its top level, its layers, its documents, its lock."""
+"""The repository keeps its shape: its top level, its documents, its lock."""
 
-import ast
 import re
 import subprocess
 import sys
@@ -31,11 +30,6 @@ TOP_LEVEL = {
     "requirements.lock",
     "tests",
 }
-# From the bottom up: a module imports from its own layer and from those below it. The modules directly in memlab/
-# are the core.
-LAYERS = ["core", "study", "linux", "bench", "figures", "labs", "lessons"]
-CORE = [path for layer in ("*.py", "study/**/*.py", "linux/**/*.py") for path in sorted(ROOT.glob(f"memlab/{layer}"))]
-MODULES = sorted(ROOT.glob("memlab/**/*.py"))
 
 
 def repository_files():
@@ -63,50 +57,6 @@ def test_no_file_names_a_home_directory():
     home = re.compile(rb"/(?:home|Users)/\w|[/]root[/]\w|\w:\\{1,2}Users")
     naming = {relative(path) for path in repository_files() if home.search(path.read_bytes())}
     assert naming == set()
-
-
-# --- Layers
-
-
-def imported_modules(path):
-    """The absolute names of all modules that a file imports, wherever in it."""
-    package = path.relative_to(ROOT).with_suffix("").parts[:-1]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else ()
-            module = ".".join([*base, *([node.module] if node.module else [])])
-            # `from memlab import labs` imports the module memlab.labs; `from memlab.ram import Ram` matches no layer.
-            yield from (f"{module}.{alias.name}" for alias in node.names)
-
-
-def layer_of(module):
-    """The number of a memlab module's layer."""
-    part = module.split(".")[1]
-    return LAYERS.index(part) if part in LAYERS else 0
-
-
-@pytest.mark.parametrize("path", MODULES, ids=relative)
-def test_imports_only_run_downward(path):
-    own = layer_of(relative(path).removesuffix(".py").replace("/", "."))
-    upward = {name for name in imported_modules(path) if name.startswith("memlab.") and layer_of(name) > own}
-    assert upward == set()
-
-
-@pytest.mark.parametrize("path", CORE, ids=relative)
-def test_the_core_imports_only_the_standard_library(path):
-    outside = {name.split(".")[0] for name in imported_modules(path)} - sys.stdlib_module_names - {"memlab"}
-    assert outside == set()
-
-
-def test_importing_memlab_imports_the_core_alone():
-    code = "import sys; import memlab; print(*sorted(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    modules = done.stdout.split()
-    heavy = {"IPython", "anywidget", "ipywidgets", "matplotlib", "numpy", "cocotbext"}
-    assert heavy & {name.split(".")[0] for name in modules} == set()
-    assert [name for name in modules if name.startswith("memlab.") and layer_of(name) > 0] == []
 
 
 # --- Documents

@@ -21,6 +21,7 @@ from memlab.figures.slab_state import (
     unborn_slabs,
 )
 from memlab.labs import SLAB_LAB, LabView, Look, Refused, Session, open_lab, slab_lab, slab_machine
+from memlab.labs.state import state_code
 from memlab.recording import Recording
 from memlab.slub_size import calculate_order, calculate_sizes, objects_per_slab
 
@@ -714,7 +715,7 @@ def test_a_state_code_opens_the_lab_in_the_same_state(session):
     run(session, "create", name="dbg", size=100, align="32", flags="DEBUG")
     run(session, "fill", cell="")
     run(session, "free", cell="object-128-3", cpu="CPU 1")
-    again = open_lab(session.state_code())
+    again = open_lab(state_code(session))
     assert again.machine.snapshot() == session.machine.snapshot()
     assert again.lab is SLAB_LAB
 

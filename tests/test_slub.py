@@ -6,40 +6,18 @@ Every refusal is followed by a comparison of snapshots: RAM is as it was before 
 from contextlib import contextmanager
 
 import pytest
+from machines import cpu_of, node_of, row, slab_of, tiny, word
 
 from memlab import GFP, SLAB, Corruption, KernelBug, Machine, MemType
-from memlab.structs import kmem_cache_cpu, kmem_cache_node
+from memlab.structs import kmem_cache_node
 
 TINY = {"memory": "64K", "page_size": 256, "max_order": 4}
 PER_SLAB = 8  # objects of 32 bytes in a page of 256
 
 
-def tiny(**more):
-    return Machine(**TINY | more)
-
-
 def things(m=None, size=32, **options):
     """Return a cache of objects of 32 bytes, eight to a slab of one page, on a tiny machine."""
     return (m or tiny()).kmem_cache_create("thing", size, **options)
-
-
-def word(m, address):
-    return int.from_bytes(m.read(address, 8), "little")
-
-
-def slab_of(m, obj):
-    return m.slab(m.mem_desc(m.virt_to_pfn(obj)).address)
-
-
-def node_of(cache, node=0):
-    return kmem_cache_node(cache.machine, cache.struct.node + node * kmem_cache_node.sizeof)
-
-
-def cpu_of(cache, cpu=0):
-    """Return the view of what a CPU holds of a cache."""
-    m = cache.machine
-    first, count = next((start, count) for name, start, _, count in m.kernel_tables if name == "kmem_cache_cpu")
-    return kmem_cache_cpu(m, m.B + 8 * first + cpu * (count // m.config.cpus) * kmem_cache_cpu.sizeof + 8 * cache.struct.cpu_slab)
 
 
 def freelist(cache, first):
@@ -50,10 +28,6 @@ def freelist(cache, first):
         found.append(first)
         first = word(cache.machine, first + cache.struct.offset)
     return found
-
-
-def row(m, name):
-    return next(r for r in m.slabinfo() if r["name"] == name)
 
 
 @contextmanager
@@ -165,33 +139,6 @@ def test_free_bulk_frees_all_of_its_objects():
     cache.free_bulk(objects[5:])
     assert row(cache.machine, "thing")["active_objs"] == 5
     assert cache.machine.check() is None
-
-
-@pytest.mark.parametrize("spoil", ["twice", "foreign", "inside"])
-def test_free_bulk_with_one_bad_object_frees_none(spoil):
-    m = tiny()
-    cache, other = things(m), m.kmem_cache_create("other", 32)
-    objects = cache.alloc_bulk(5)
-    bad = {"twice": objects[0], "foreign": other.alloc(), "inside": objects[2] + 8}[spoil]
-    with refused(m, KernelBug, {"twice": "double free", "foreign": "of the cache other", "inside": "8 bytes into"}[spoil]):
-        cache.free_bulk([*objects, bad])
-
-
-def test_free_bulk_with_an_object_that_is_free_already_frees_none():
-    m = tiny()
-    cache = things(m)
-    objects = cache.alloc_bulk(5)
-    cache.free(objects[2])
-    with refused(m, KernelBug, "double free"):
-        cache.free_bulk([objects[0], objects[2], objects[1]])
-
-
-def test_alloc_bulk_refuses_what_is_no_count():
-    cache = things()
-    with refused(cache.machine, ValueError, "0 or more, not -1"):
-        cache.alloc_bulk(-1)
-    with refused(cache.machine, TypeError, "whole number, not '3'"):
-        cache.alloc_bulk("3")
 
 
 # -- the active slab, CPUs and lists
@@ -477,13 +424,6 @@ def test_a_cache_with_live_objects_is_not_destroyed():
         cache.destroy()
 
 
-@pytest.mark.parametrize("name", ["kmem_cache_buddy", "kmem_cache_slab", "kmalloc-64", "folio"])
-def test_the_machines_own_caches_are_not_destroyed(name):
-    m = tiny()
-    with refused(m, KernelBug, f"{name} is one of the machine's own caches"):
-        m.caches[name].destroy()
-
-
 # -- creating caches
 
 
@@ -520,53 +460,10 @@ def test_the_table_of_caches_has_64_slots_and_then_there_is_none():
     assert m.check() is None
 
 
-@pytest.mark.parametrize(
-    ("kind", "match", "arguments"),
-    [
-        (ValueError, "1 to 31 bytes, not ''", {"name": ""}),
-        (ValueError, "1 to 31 bytes", {"name": "x" * 32}),
-        (ValueError, "1 to 31 bytes", {"name": "ü" * 16}),
-        (ValueError, "1 to 31 bytes, not None", {"name": None}),
-        (ValueError, "there is a cache named 'folio' already", {"name": "folio"}),
-        (ValueError, "8 to 4096 bytes on this machine, not 0", {"size": 0}),
-        (ValueError, "8 to 4096 bytes", {"size": -32}),
-        (ValueError, "8 to 4096 bytes", {"size": 4097}),
-        (ValueError, "8 to 4096 bytes", {"size": "32"}),
-        (ValueError, "more than the largest block", {"size": 4096, "flags": SLAB.DEBUG}),
-        (ValueError, "power of two up to 256 bytes, not 24", {"align": 24}),
-        (ValueError, "power of two", {"align": 512}),
-        (ValueError, "power of two", {"align": -8}),
-        (ValueError, "SLAB.RED_ZONE", {"flags": 1}),
-        (ValueError, "SLAB.RED_ZONE", {"flags": None}),
-        (TypeError, "ctor is a function", {"ctor": "memset"}),
-    ],
-)
-def test_a_cache_that_cannot_be_is_refused(kind, match, arguments):
-    m = tiny()
-    with refused(m, kind, match):
-        m.kmem_cache_create(**{"name": "thing", "size": 32} | arguments)
-
-
 def test_the_largest_object_is_a_block_of_the_highest_order():
     m = tiny(memory="256K")
     obj = things(m, size=4096).alloc()
     assert slab_of(m, obj).order == 4
-
-
-@pytest.mark.parametrize(
-    ("kind", "match", "gfp"),
-    [
-        (ValueError, "objects live in lowmem", GFP.KERNEL | GFP.HIGHMEM),
-        (ValueError, "objects live in lowmem", GFP.KERNEL | GFP.DMA),
-        (ValueError, "no GFP flag", 1 << 40),
-        (TypeError, "GFP flags", "GFP_KERNEL"),
-    ],
-)
-def test_flags_that_no_object_can_have_are_refused(kind, match, gfp):
-    cache = things()
-    for alloc in (cache.alloc, lambda gfp: cache.alloc_bulk(2, gfp)):
-        with refused(cache.machine, kind, match):
-            alloc(gfp)
 
 
 # -- constructors
@@ -818,82 +715,6 @@ def test_a_double_free_further_down_is_for_the_debug_flag_to_find_and_leaves_a_c
         m.check()
 
 
-def foreign(m, kind):
-    """Return an address that is no object of the cache "thing", of some kind, and what the refusal says."""
-    cache = m.caches["thing"]
-    obj = cache.alloc()
-    return {
-        "another cache's object": (
-            m.kmem_cache_create("other", 32).alloc(),
-            "is an object of the cache other, not of thing; free it there",
-        ),
-        "inside an object": (obj + 16, f"is 16 bytes into an object of thing; the object starts at {obj:#x}"),
-        "a page": (m.get_free_page(), "which is no slab's, so it is no object of thing"),
-        "a free page": (m.page_address(m.nr_pages - 1), "which is no slab's"),
-        "a page of the mem_map": (m.page_address(m.mem_map_pfn), "which is no slab's"),
-        "a struct page": (m.pfn_to_page(9), "is no virtual address of this machine's memory"),
-        "below RAM": (m.B - 32, "is no virtual address"),
-        "behind RAM": (m.B + m.nr_pages * m.page_size, "is no virtual address"),
-        "zero": (0, "0x0 is no virtual address"),
-        "negative": (-32, "is no virtual address"),
-        "huge": (1 << 80, "is no virtual address"),
-    }[kind]
-
-
-@pytest.mark.parametrize("flags", [0, SLAB.DEBUG], ids=["plain", "DEBUG"])
-@pytest.mark.parametrize(
-    "kind",
-    [
-        *("another cache's object", "inside an object", "a page", "a free page", "a page of the mem_map", "a struct page"),
-        *("below RAM", "behind RAM", "zero", "negative", "huge"),
-    ],
-)
-def test_what_is_no_object_of_the_cache_is_refused(kind, flags):
-    m = tiny()
-    cache = things(m, flags=flags)
-    address, says = foreign(m, kind)
-    with refused(m, KernelBug, says):
-        cache.free(address)
-    with refused(m, KernelBug, says):
-        cache.free_bulk([address])
-
-
-def test_the_waste_behind_a_slabs_last_object_is_no_object():
-    m = tiny()
-    cache = things(m, size=48)
-    s = slab_of(m, cache.alloc())
-    assert 0 < (m.page_size << s.order) - 48 * s.objects < 48
-    with refused(m, KernelBug, f"is in a slab of thing, but not in one of its {s.objects} objects"):
-        cache.free(s.virt + 48 * s.objects)
-
-
-@pytest.mark.parametrize("bad", ["0xffff888000001000", None, 1.5])
-def test_what_is_no_address_is_a_type_error(bad):
-    cache = things()
-    with refused(cache.machine, TypeError, "whole number"):
-        cache.free(bad)
-    with refused(cache.machine, TypeError, "whole number"):
-        cache.free_bulk([bad])
-
-
-def test_pages_of_a_slab_are_freed_by_their_cache_only():
-    cache = things()
-    m = cache.machine
-    pfn = m.virt_to_pfn(cache.alloc())
-    with refused(m, KernelBug, f"page {pfn} belongs to the slab"):
-        m.free_pages(pfn)
-
-
-def test_descriptors_in_use_are_not_freed_through_their_cache():
-    m = tiny()
-    buddy, slab = m.mem_desc(m.alloc_pages(0)).address, slab_of(m, m.kmalloc(32)).address
-    for name, address in (("kmem_cache_buddy", buddy), ("kmem_cache_slab", slab)):
-        with refused(m, KernelBug, f"{address:#x} of {name} was not allocated through this cache's alloc"):
-            m.caches[name].free(address)
-        with refused(m, KernelBug, "was not allocated"):
-            m.caches[name].free_bulk([address])
-
-
 def test_descriptors_taken_by_hand_are_given_back_by_hand():
     m = tiny()
     cache = m.caches["kmem_cache_buddy"]
@@ -979,71 +800,10 @@ def test_kmalloc_until_nothing_is_left_is_none_and_nothing_leaks():
     assert m.check() is None
 
 
-@pytest.mark.parametrize(
-    ("kind", "match", "arguments"),
-    [
-        (ValueError, "1 to 4096 bytes on this machine, not 0", (0,)),
-        (ValueError, "1 to 4096 bytes", (-1,)),
-        (ValueError, "1 to 4096 bytes", (4097,)),
-        (TypeError, "whole number of bytes, not '64'", ("64",)),
-        (ValueError, "no GFP flag", (64, 1 << 30)),
-        (ValueError, "no GFP flag", (4096, 1 << 30)),
-        (TypeError, "GFP flags", (64, None)),
-        (ValueError, "lowmem", (64, GFP.KERNEL | GFP.HIGHMEM)),
-        (ValueError, "lowmem", (4096, GFP.KERNEL | GFP.HIGHMEM)),
-    ],
-)
-def test_kmalloc_refuses_what_it_cannot_do(kind, match, arguments):
-    m = tiny()
-    with refused(m, kind, match):
-        m.kmalloc(*arguments)
-
-
 def test_kfree_of_none_does_nothing():
     m = tiny()
     with refused_nothing(m):
         m.kfree(None)
-
-
-@pytest.mark.parametrize(
-    ("make", "match"),
-    [
-        (lambda m: things(m).alloc(), "is an object of the cache thing; free it there, not with kfree"),
-        (lambda m: m.kmalloc(64) + 8, "8 bytes into an object"),
-        (lambda m: m.kmalloc(2048) + 256, "tail page"),
-        (lambda m: m.kmalloc(2048) + 8, "was not returned by kmalloc"),
-        (lambda m: m.get_free_page(), "was not returned by kmalloc"),
-        (lambda m: m.page_address(m.alloc_pages(1)), "was not returned by kmalloc"),
-        (lambda m: m.page_address(m.nr_pages - 1), "free already"),
-        (lambda m: m.page_address(m.mem_map_pfn), "reserved"),
-        (lambda m: m.page_address(m.page_to_pfn(m.buddy(m.slab(m.folio_alloc(0)).buddy).page)), "belongs to the folio"),
-        (lambda m: m.folio_alloc(0), "is an object of the cache folio"),
-        (lambda m: m.mem_desc(m.alloc_pages(0)).address, "is an object of the cache kmem_cache_buddy"),
-        (lambda m: m.pfn_to_page(3), "no virtual address"),
-        (lambda _: 0, "no virtual address"),
-        (lambda _: -8, "no virtual address"),
-    ],
-)
-def test_kfree_refuses_what_kmalloc_did_not_return(make, match):
-    m = tiny(memory="128K")
-    address = make(m)
-    with refused(m, KernelBug, match):
-        m.kfree(address)
-
-
-@pytest.mark.parametrize("size", [64, 4096])
-def test_kfree_finds_a_double_free(size):
-    m = tiny()
-    address = m.kmalloc(size)
-    m.kfree(address)
-    with refused(m, KernelBug, "free already"):
-        m.kfree(address)
-
-
-def test_kfree_wants_a_whole_number():
-    m = tiny()
-    with refused(m, TypeError, "whole number, not '0x10'"):
-        m.kfree("0x10")
 
 
 # -- slabinfo

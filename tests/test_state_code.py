@@ -11,6 +11,7 @@ from fake_browser import Browser
 from memlab import Machine
 from memlab.labs import BUDDY_LAB, LABS, Action, Done, IntParam, Lab, LabView, Refused, Session, buddy_lab, open_lab
 from memlab.labs import state as state_module
+from memlab.labs.state import state_code
 
 ALLOCATE, SPLIT, FREE = (BUDDY_LAB.action(name) for name in ("allocate", "split", "free"))
 
@@ -101,19 +102,19 @@ def test_too_many_steps_and_too_long_a_code_are_refused_with_the_reason(monkeypa
         session.run(FREE, cell=session.run(ALLOCATE, order=0).cell)
     monkeypatch.setattr(state_module, "MOST_STEPS", 11)
     with pytest.raises(Refused, match=r"at most 11 steps, and there are 12\. Use Save"):
-        session.state_code()
+        state_code(session)
     monkeypatch.setattr(state_module, "MOST_STEPS", 500)
     monkeypatch.setattr(state_module, "MOST_CHARACTERS", 100)
     with pytest.raises(Refused, match=r"at most 100 characters, and these 12 steps need \d+\. Use Save"):
-        session.state_code()
+        state_code(session)
 
 
 def test_500_equal_steps_fit():
     session = buddy_lab().session
     for _ in range(250):
         session.run(FREE, cell=session.run(ALLOCATE, order=0).cell)
-    assert len(session.state_code()) < 1000
-    assert len(open_lab(session.state_code()).session.steps) == 500
+    assert len(state_code(session)) < 1000
+    assert len(open_lab(state_code(session)).session.steps) == 500
 
 
 # --- In a view
@@ -257,4 +258,4 @@ def test_an_action_that_fails_during_a_replay_leaves_ram_and_history_as_they_wer
 def test_a_session_without_a_lab_has_no_code():
     session = Session(BUDDY_LAB.preset())  # the set-up does not say which lab it is of
     with pytest.raises(Refused, match="needs a machine that a lab has set up"):
-        session.state_code()
+        state_code(session)

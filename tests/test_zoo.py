@@ -96,7 +96,7 @@ def test_an_animal_is_the_textbook_machine_but_for_one_method(name):
     animal = ANIMALS[name]
     own = {key for key, value in vars(animal.machine).items() if inspect.isfunction(value)}
     assert own == {animal.method}
-    assert animal.source().startswith(f"def {animal.method}(self, ")
+    assert animal.source().startswith((f"def {animal.method}(self, ", f"def {animal.method}(m: "))
     assert animal.source() != animal.source(Textbook)
     assert inspect.getdoc(getattr(animal.machine, animal.method)) == inspect.getdoc(getattr(Textbook, animal.method))
     ast.parse(animal.source())
@@ -119,7 +119,7 @@ def test_the_suspects_are_where_the_fault_is():
 
     assert told("pelican") == ["if not near:"]
     assert told("squirrel") == ["return chain"]
-    assert told("hamster") == ["if not li:", "return 0"]  # on both sides of the missing line
+    assert told("hamster") == ["if not b:", "return 0"]  # on both sides of the missing line
     assert "kmem_cache_alloc" in " ".join(told("gull"))
 
 

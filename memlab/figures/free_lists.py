@@ -10,9 +10,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from ..config import Zone
 from ..machine import Machine
 from ..structs import buddy
-from ..zone import Zone
 from .blocks import block_of
 from .picture import Cell, Picture, count, number, rect, shown, text
 from .shapes import path, selection

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from ..memdesc import MemType
-from ..study import RadixMachine, SideBySide, Use
+from ..study.radix_freelist import RadixMachine
+from ..study.radix_tree import Use
+from ..study.side_by_side import SideBySide
 from .blocks import KINDS, Block, block_of, kind_of
 from .free_lists import free_lists
 from .picture import Cell, Key, Picture, count, panels, rect, shown, stack, text

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..study import Nesting, Run
+from ..study.nesting import Nesting, Run
 from .call_chain import call_chain
 from .picture import Picture, panels, text
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..cache_table import NODE_WORDS, NR_SLABS
 from ..machine import Machine
+from ..words import NODE_WORDS
 from .picture import Cell, Picture, count, rect, text
 from .slab_state import live_caches
 
@@ -25,7 +25,7 @@ def slab_caches(m: Machine, chosen: int | None = None) -> Picture:
     for i, (slot, view) in enumerate(live_caches(m)):
         row, column = divmod(i, _COLUMNS)
         x, y = column * _WIDE, 24 + row * _HIGH
-        n = sum(m.w[m.kn_at + (slot * nodes + node) * NODE_WORDS + NR_SLABS] for node in range(nodes))
+        n = sum(m.nr_slabs_of[m.kn_at + (slot * nodes + node) * NODE_WORDS] for node in range(nodes))
         shape, slabs = f"{view.size:,} × {view.objects:,}", count(n, "slab") if n else "no slab"
         svg = rect(x + 1, y, _WIDE - 8, _HIGH - 6, "ml-cell ml-boxed ml-plain", f"cache-{slot}")
         svg += text(x + 7, y + 14, _short(view.name), "ml-heading", 12) + text(x + 7, y + 29, f"{shape}, {slabs}", "ml-dim", 11)

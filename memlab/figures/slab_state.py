@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ..cache_table import CACHE, CACHE_WORDS, COUNTS, CPU_ROW, FREELIST, LIST, NODE_WORDS, NR_SLABS, ORDER_SHIFT, PARTIAL, SLAB_BUDDY, VIRT
 from ..machine import Machine
 from ..memdesc import MemType
 from ..structs import NR_CACHES, kmem_cache, slab
+from ..words import CACHE_WORDS, CPU_ROW, LIST, NODE_WORDS, ORDER_SHIFT, PARTIAL
+
+CACHE, COUNTS, FREELIST, VIRT, SLAB_BUDDY = (f.word for f in (slab.slab_cache, slab.inuse, slab.freelist, slab.virt, slab.buddy))
 
 
 class Chain(NamedTuple):
@@ -79,7 +81,7 @@ def own_cache(m: Machine) -> int:
     found = [(view.serial, slot) for slot, view in caches if slot not in builtin]
     nodes = m.config.nodes
     found = found or [
-        (view.serial, slot) for slot, view in caches if any(m.w[m.kn_at + (slot * nodes + n) * NODE_WORDS + NR_SLABS] for n in range(nodes))
+        (view.serial, slot) for slot, view in caches if any(m.nr_slabs_of[m.kn_at + (slot * nodes + n) * NODE_WORDS] for n in range(nodes))
     ]
     return max(found, default=(0, 0))[1]
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from textwrap import wrap
 from typing import Final
 
+from ..config import Zone, ZoneType
 from ..gfp import GFP
 from ..machine import Machine
 from ..study.request import Try, Walk, walk_zonelist, zone_words
-from ..zone import Zone, ZoneType
 from .page_map import Mark, page_map
 from .picture import Cell, Key, Picture, count, panels, rect, shown, stack, text
 

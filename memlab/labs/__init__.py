@@ -4,13 +4,14 @@
 imports the core and figures, and never lessons.  A new lab is one declaration like buddy.py's: no JavaScript and no widget code.
 """
 
-from .action import Action, CellParam, ChoiceParam, Done, IntParam, Refused, TextParam
+from .action import Action, CellParam, ChoiceParam, Done, IntParam, TextParam
 from .bootstrap import BOOTSTRAP_LAB, bootstrap_lab, bootstrap_machine
 from .buddy import BUDDY_LAB, buddy_lab, buddy_machine
 from .freelist import FREELIST_LAB, freelist_lab, freelist_machine
 from .lab import LABS, Lab, Look
 from .machine import MACHINE_LAB, machine_lab, zoned_machine
 from .nesting import NESTING_LAB, nesting_lab, nesting_machine
+from .refused import Refused
 from .session import Session, Setup
 from .slab import SLAB_LAB, slab_lab, slab_machine
 from .view import LabView, open_lab

@@ -1,7 +1,7 @@
 """Action: one thing that a lab can do, declared once; buttons, keyboard, "show code" and random tests all derive from it.
 
 Used by the labs' declarations, by Session (which runs actions) and by LabView (which draws their controls).
-Imports nothing of memlab but, for type hints, Session; never widgets.
+Imports refused and, for type hints, recording; never widgets.  ``session`` is a Session in all of it, which lies above this file.
 """
 
 from __future__ import annotations
@@ -10,17 +10,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from reprlib import repr as short
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-if TYPE_CHECKING:
-    from ..recording import Recording
-    from .session import Session
+from ..recording import Recording
+from .refused import Refused
 
 _MOST_WORDS: Final = 256  # values of a slider; a range of more is drawn as a field for a number
-
-
-class Refused(Exception):
-    """An action was not done, and RAM was not touched; the message is a sentence for the learner."""
 
 
 class Done(NamedTuple):
@@ -41,22 +36,22 @@ class IntParam:
     name: str
     label: str
     low: int = 0
-    high: Callable[[Session], int] | None = None
-    words: Callable[[Session, int], str] = lambda _session, value: f"{value:,}"
+    high: Callable[..., int] | None = None
+    words: Callable[..., str] = lambda _session, value: f"{value:,}"
     default: int | None = None
-    values: Sequence[int] | Callable[[Session], Sequence[int]] | None = None
+    values: Sequence[int] | Callable[..., Sequence[int]] | None = None
 
     def __post_init__(self) -> None:
         if (self.high is None) == (self.values is None):
             raise ValueError(f"{self.name} has a high or values: one of the two, not both")
 
-    def accepts(self, session: Session) -> Sequence[int]:
+    def accepts(self, session: Any) -> Sequence[int]:
         """Return the values that can be had now; there may be none."""
         if self.high is not None:
             return range(self.low, self.high(session) + 1)
         return _now(self.values, session)
 
-    def check(self, session: Session, value: object) -> int:
+    def check(self, session: Any, value: object) -> int:
         """Return the value; Refused if it is none of these."""
         values = self.accepts(session)
         if not isinstance(value, int) or isinstance(value, bool) or value not in values:
@@ -66,7 +61,7 @@ class IntParam:
             raise Refused(f"{self.label} is {which}, not {short(value)}.")
         return value
 
-    def control(self, session: Session) -> dict[str, Any]:
+    def control(self, session: Any) -> dict[str, Any]:
         """Return what the browser needs to draw it."""
         values = self.accepts(session)
         first = self.default if self.default is not None and self.default in values else values[0] if values else 0
@@ -82,13 +77,13 @@ class ChoiceParam:
 
     name: str
     label: str
-    choices: Sequence[str] | Callable[[Session], Sequence[str]]
+    choices: Sequence[str] | Callable[..., Sequence[str]]
 
-    def accepts(self, session: Session) -> Sequence[str]:
+    def accepts(self, session: Any) -> Sequence[str]:
         """Return the choices that can be had now; there may be none."""
         return _now(self.choices, session)
 
-    def check(self, session: Session, value: object) -> str:
+    def check(self, session: Any, value: object) -> str:
         """Return the value; Refused if it is none of the choices."""
         choices = self.accepts(session)
         if not isinstance(value, str) or value not in choices:
@@ -96,7 +91,7 @@ class ChoiceParam:
             raise Refused(f"{self.label} is {which}.")
         return value
 
-    def control(self, session: Session) -> dict[str, Any]:
+    def control(self, session: Any) -> dict[str, Any]:
         """Return what the browser needs to draw it."""
         return {"kind": "choice", "name": self.name, "label": self.label, "choices": list(self.accepts(session))}
 
@@ -114,13 +109,13 @@ class TextParam:
     words: str
     default: str = ""
 
-    def check(self, _session: Session, value: object) -> str:
+    def check(self, _session: Any, value: object) -> str:
         """Return the value; Refused if it is no such name."""
         if not isinstance(value, str) or len(value) > self.most or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", value):
             raise Refused(f"{self.label} is a name of 1 to {self.most} letters, digits, '_', '-' and '.', not {short(value)}.")
         return value
 
-    def control(self, _session: Session) -> dict[str, Any]:
+    def control(self, _session: Any) -> dict[str, Any]:
         """Return what the browser needs to draw it."""
         return {"kind": "text", "name": self.name, "label": self.label, "most": self.most, "words": self.words, "value": self.default}
 
@@ -136,7 +131,7 @@ class CellParam:
     what: str = "a page"
     needed: bool = True
 
-    def check(self, _session: Session, value: object) -> str:
+    def check(self, _session: Any, value: object) -> str:
         """Return the value; Refused if nothing is selected or it is no text."""
         if value is None and not self.needed:
             return ""
@@ -146,7 +141,7 @@ class CellParam:
             raise Refused(f"A cell of the picture has a name that is text, not {short(value)}.")
         return value
 
-    def control(self, _session: Session) -> None:
+    def control(self, _session: Any) -> None:
         """Return nothing to draw."""
 
 
@@ -158,7 +153,7 @@ class DataParam:
     label: str
     checked: Callable[[object], object]
 
-    def check(self, _session: Session, value: object) -> object:
+    def check(self, _session: Any, value: object) -> object:
         """Return the value; Refused if it is none such."""
         try:
             self.checked(value)
@@ -166,7 +161,7 @@ class DataParam:
             raise Refused(f"{self.label} cannot be taken: {error}.") from None
         return value
 
-    def control(self, _session: Session) -> None:
+    def control(self, _session: Any) -> None:
         """Return nothing to draw."""
 
 
@@ -186,10 +181,10 @@ class Action:
     run: Callable[..., Done]
     code: Callable[..., str]
     params: tuple[Param, ...] = ()
-    enabled: Callable[[Session, str | None], str | None] = lambda _session, _cell: None
+    enabled: Callable[..., str | None] = lambda _session, _cell: None
     hidden: bool = False
 
-    def checked(self, session: Session, params: Mapping[str, object]) -> dict[str, Any]:
+    def checked(self, session: Any, params: Mapping[str, object]) -> dict[str, Any]:
         """Return the parameters, each checked; Refused with a sentence if one is missing, unknown or no good, or the action cannot be done now."""
         unknown = params.keys() - {p.name for p in self.params}
         if unknown:
@@ -200,7 +195,7 @@ class Action:
             raise Refused(reason)
         return values
 
-    def reason(self, session: Session, cell: str | None) -> str | None:
+    def reason(self, session: Any, cell: str | None) -> str | None:
         """Return why the action cannot be done now with this cell selected, or None if it can."""
         param = next((p for p in self.params if isinstance(p, CellParam)), None)
         if cell is None and param is not None and param.needed:
@@ -208,7 +203,7 @@ class Action:
         return self.enabled(session, cell)
 
 
-def _now(values: Any, session: Session) -> Any:
+def _now(values: Any, session: Any) -> Any:
     """Return values that are given, or told by a function of the session."""
     return values(session) if callable(values) else values
 

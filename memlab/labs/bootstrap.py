@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from ..figures import Picture
 from ..figures.blocks import KINDS, block_of, blocks, kind_of
 from ..figures.bootstrap import bootstrap_lab as draw
 from ..figures.bootstrap import built_page, name_of, stage_of, value_of
-from ..figures.picture import count, shown
+from ..figures.picture import Picture, count, shown
 from ..figures.slab_state import live_objects
 from ..machine import Machine
 from ..memdesc import MemType

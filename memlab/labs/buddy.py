@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from .. import figures
-from ..figures import Picture
 from ..figures.blocks import KINDS, block_of, kind_of
-from ..figures.picture import count, shown
+from ..figures.buddy_lab import buddy_lab as figure
+from ..figures.picture import Picture, count, shown
 from ..machine import Machine
 from ..memdesc import MemType
 from ..structs import slab
@@ -73,7 +72,7 @@ def _setup(pages: int = _PAGES) -> Setup:
 def _figure(m: Machine, look: Look) -> Picture:
     pfn = _selected(m, look)
     verdicts = buddy_yours.on_block(m, look, block_of(m, pfn)) if pfn is not None and look.yours else []
-    return figures.buddy_lab(m, look.arena, pfn, look.hexadecimal, look.began or None, buddy_yours.marks(verdicts))
+    return figure(m, look.arena, pfn, look.hexadecimal, look.began or None, buddy_yours.marks(verdicts))
 
 
 def _says(m: Machine, look: Look, name: str, params: Mapping[str, Any]) -> str:

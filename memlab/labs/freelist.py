@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
-from ..figures import Picture
 from ..figures.freelist_lab import freelist_lab as draw
 from ..figures.freelist_lab import linked_blocks, linked_home, radix_blocks, radix_entry
-from ..figures.picture import count, shown
+from ..figures.picture import Picture, count, shown
 from ..gfp import GFP
 from ..machine import Stats
-from ..study import RadixMachine, SideBySide, Use
-from ..study.side_by_side import Recordings
+from ..study.radix_freelist import RadixMachine
+from ..study.radix_tree import Use
+from ..study.side_by_side import Recordings, SideBySide
 from .action import Action, CellParam, ChoiceParam, Done, IntParam
 from .lab import Lab, Look
 from .session import Session, Setup

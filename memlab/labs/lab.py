@@ -1,6 +1,6 @@
 """Lab: the declaration that a lab is; and Look, how one view of it looks at the machine.
 
-Used by buddy.py and its kin (which declare), by LabView (which shows), and by state.py.  Imports the core, figures and action; never widgets.
+Used by buddy.py and its kin (which declare), by LabView (which shows), and by state.py.  Imports the core, figures and session; never widgets.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from reprlib import repr as short
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
-from ..figures import Picture
+from ..figures.picture import Picture
 from ..machine import Machine
+from ..recording import Recording
 from .action import Action, Param
-
-if TYPE_CHECKING:
-    from ..recording import Recording
-    from .session import Setup
+from .session import Setup
 
 # What every lab has besides its own actions.
 VIEW_ACTIONS: Final = frozenset(

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ..figures import Picture
+from ..config import Zone, ZoneType
 from ..figures.blocks import KINDS, block_of, kind_of
-from ..figures.picture import count, shown
+from ..figures.picture import Picture, count, shown
 from ..figures.zones import machine_lab as machine_lab_figure
 from ..figures.zones import request_flags
 from ..gfp import GFP
 from ..machine import Machine
 from ..study.request import walk_zonelist, zone_words
-from ..zone import Zone, ZoneType
 from .action import Action, CellParam, ChoiceParam, IntParam
 from .lab import Lab, Look
 from .machine_actions import (

@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from ..cache_table import cpu_heads, walk_freelist
+from ..config import Zone, ZoneType
 from ..figures.blocks import KINDS, block_of, blocks, kind_of
 from ..figures.picture import count
 from ..figures.zones import request_flags
 from ..gfp import GFP
 from ..machine import Machine, Stats
 from ..memdesc import MemType
+from ..points import TRACE_POINTS
 from ..recording import Recording
 from ..structs import kmem_cache, slab
 from ..study.request import Walk, walk_zonelist, zone_words
-from ..trace import TRACE_POINTS
-from ..zone import Zone, ZoneType
 from .action import Done
 from .session import Session
 from .steps import steps
@@ -148,8 +149,8 @@ def _kmalloced(m: Machine, address: int) -> Iterator[int]:
     """Yield the live objects of the slab at ``address``, if it is kmalloc's."""
     s = slab(m, address)
     ci = (s.slab_cache - m.B) >> 3
-    if ci in m._kmalloc_slots:
-        free = {obj for head in (s.freelist, *m._cpu_heads(ci)) for obj in m._walk_freelist(ci, head)}
+    if ci in [c for _, c in m.kmalloc_caches]:
+        free = {obj for head in (s.freelist, *cpu_heads(m, ci)) for obj in walk_freelist(m, ci, head)}
         cache = kmem_cache(m, s.slab_cache)
         first = s.virt + cache.red_left_pad
         yield from (obj for obj in range(first, first + s.objects * cache.size, cache.size) if obj not in free)

@@ -10,13 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
-from ..figures import Picture
 from ..figures.call_chain import FRAME_BYTES, STACK_BYTES, call_words, result_words
 from ..figures.nesting_lab import SIDES
 from ..figures.nesting_lab import nesting_lab as draw
-from ..figures.picture import count
-from ..study import Nesting, Run
-from ..study.nesting import CALLS, MOST_INTERRUPTS, step_of
+from ..figures.picture import Picture, count
+from ..study.nesting import CALLS, MOST_INTERRUPTS, Nesting, Run, step_of
 from ..study.planned import AT, MEALS, Planned
 from ..study.starts import LOW_ORDERS, STARTS, TINY_START, AtHand, at_hand
 from ..study.worst_case import WorstCase, steps_of

@@ -1,7 +1,7 @@
 """Session: what all views of one machine share -- how it was set up, the steps done, one undo and redo, and who is told of changes.
 
-Used by LabView and by tests.  The machine knows nothing of it.  Imports the core, action and state; never widgets, and IPython only if it
-runs already.
+Used by LabView, by state.py and by tests.  The machine knows nothing of it.  Imports the core and action; never widgets, and IPython only if
+it runs already.
 
     position           0        1        2        3
     RAM                start    |        |        |        a snapshot after each step; undo and redo move between them
@@ -19,8 +19,8 @@ from weakref import WeakValueDictionary
 from ..machine import Machine
 from ..ram import KernelBug, Snapshot
 from ..recording import Recording
-from . import state
-from .action import Action, Done, Refused
+from .action import Action, Done
+from .refused import Refused
 
 MOST_STEPS = 500  # that undo can take back
 MOST_BYTES = 64 << 20  # of their snapshots; and of what was recorded inside them
@@ -163,10 +163,6 @@ class Session:
         lines = "\n".join([self.setup.code, *(step.code for step in self.steps[: self.position])]).split("\n")
         imports = dict.fromkeys(line for line in lines if line.startswith("from memlab"))  # each once, and first
         return "\n".join([*imports, *(line for line in lines if line not in imports)])
-
-    def state_code(self) -> str:
-        """Return the set-up and the steps so far as one line of text, which open_lab and the labs take; Refused with the reason if it cannot be."""
-        return state.encode(self)
 
     def recording(self) -> Recording | None:
         """Return how the step that led to this position went on inside, if that was recorded."""

@@ -12,9 +12,8 @@ from __future__ import annotations
 from inspect import signature
 from typing import Any, Final
 
-from ..figures import Picture
-from ..figures import slab_lab as slab_lab_figure
-from ..figures.picture import count
+from ..figures.picture import Picture, count
+from ..figures.slab_lab import slab_lab as slab_lab_figure
 from ..figures.slab_state import Focus, Slab, allocated, cache_at, cpu_freelist, focus, slab_freelist, slabs_of, word
 from ..figures.slabs import PLACES
 from ..machine import Machine

@@ -15,7 +15,8 @@ from ..machine import Machine, Stats
 from ..slub_debug import RED_ACTIVE, RED_INACTIVE
 from ..slub_size import SLAB
 from ..structs import HELD, NR_CACHES
-from .action import Done, Refused
+from .action import Done
+from .refused import Refused
 from .session import Session
 from .steps import steps
 
@@ -217,7 +218,7 @@ def destroy(session: Session, cell: str) -> Done:
 def can_destroy(session: Session, cell: str | None) -> str | None:
     """Return why the cache cannot be removed, or None."""
     m, cache = session.machine, cache_of(session.machine, cell)
-    if cache._ci in m.builtin:
+    if cache._c in m.builtin:
         return f"{cache.name} is one of the machine's own caches."
     live = len(live_objects(m, cache.name))
     return f"{cache.name} has {count(live, 'object')} in use; free them first (Free all)." if live else None

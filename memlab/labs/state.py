@@ -1,7 +1,7 @@
 """State codes: a lab's set-up and steps as one line of text, and such a line done again, step by step.
 
-Used through session.state_code(), open_lab() and the Open button.  Nothing in a code is run: it names actions of the labs, which check their
-parameters as they do those of a message.  Imports lab and action; session for type hints only, and never widgets.
+Used by LabView, for its State code and Open buttons, and through open_lab.  Nothing in a code is run: it names actions of the labs, which
+check their parameters as they do those of a message.  Imports lab and session; never widgets.
 
     memlab1.buddy.pb2hk5dj...   .1f0c22a9   5d0e66f0b7c3aa12
     format, lab   base32(zlib(JSON))  CRC-32 of all before, then the first half of a SHA-256 of the final RAM, both in hexadecimal
@@ -15,14 +15,13 @@ import hashlib
 import json
 import re
 import zlib
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ..ram import Snapshot
-from .action import Action, Refused
+from .action import Action
 from .lab import LABS, Lab
-
-if TYPE_CHECKING:
-    from .session import Session, Step
+from .refused import Refused
+from .session import Session, Step
 
 MOST_CHARACTERS: Final = 2048
 MOST_INFLATED: Final = 64 << 10  # bytes of JSON
@@ -43,8 +42,8 @@ class State(NamedTuple):
     ram: str
 
 
-def encode(session: Session) -> str:
-    """Return the state code of a session's machine as it is now; Refused with the reason if there can be none."""
+def state_code(session: Session) -> str:
+    """Return a session's set-up and steps so far as one line of text; Refused with the reason if there can be none."""
     try:
         return _code(session)
     except Refused as refused:

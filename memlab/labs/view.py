@@ -25,11 +25,11 @@ from typing import Any, Final
 import anywidget
 import traitlets
 
-from ..figures import Cell, Picture
-from ..figures.picture import CSS, count
+from ..figures.picture import CSS, Cell, Picture, count
 from . import state
-from .action import Action, Refused
+from .action import Action
 from .lab import VIEW_ACTIONS, Lab, Look, Searching
+from .refused import Refused
 from .session import Session
 from .thread import on_this_thread
 
@@ -93,7 +93,7 @@ class LabView(anywidget.AnyWidget):
     @property
     def state_code(self) -> str:
         """The machine's set-up and the steps done so far as one line of text, for open_lab; Refused with the reason if that cannot be."""
-        return self.session.state_code()
+        return state.state_code(self.session)
 
     def static_html(self) -> str:
         """Return the demo steps on a machine of their own as HTML: before them and after each, a picture and a sentence."""
@@ -374,7 +374,7 @@ class LabView(anywidget.AnyWidget):
     def _state_code_or_reason(self) -> list[str]:
         """Return the state code and "", or "" and the reason why there is none."""
         try:
-            return [self.session.state_code(), ""]
+            return [state.state_code(self.session), ""]
         except Refused as refused:
             return ["", str(refused)]
 

@@ -1,7 +1,7 @@
 """Lessons: exercises that are judged, predictions before each run, drills, and the progress of whoever does them.
 
 ``from memlab.lessons import begin, drill, exercise, predict`` in a notebook; ``python -m memlab.lessons`` for drills in a terminal.
-Needs the extra "lab"; imports all of this folder.  A chapter is data, in chNN.py and answers/chNN.py (see model.py); nothing else knows one.
+Needs the extra "lab"; imports all of this folder.  A chapter is data, in a folder chNN (see model.py); nothing else knows one.
 """
 
 from .cells import begin, drill, exercise, predict, progress

@@ -5,7 +5,7 @@ Used by the exercise decorator and the tests.  Imports model, registry, sheet an
 
 from __future__ import annotations
 
-from .. import labs
+from ..labs.view import LabView, open_lab
 from . import results
 from .judge import Outcome, judge
 from .model import Chapter, Exercise
@@ -23,7 +23,7 @@ class ExerciseSheet(Sheet):
         self.title = f"{exercise.id} {exercise.title}"
         self.note = f"{exercise.stars} · about {exercise.minutes} minutes"
         self.hints = 0
-        self.widget: labs.LabView | None = None
+        self.widget: LabView | None = None
         self.open: set[str] = set()  # of "solution", "explanation", "stub" and "state"
 
     def judge(self, answer: object) -> Outcome:
@@ -88,6 +88,6 @@ class ExerciseSheet(Sheet):
             self.say("Hidden.")
             return
         if name == "state":
-            self.widget = labs.open_lab(self.exercise.state or "")
+            self.widget = open_lab(self.exercise.state or "")
         self.open.add(name)
         self.say("Shown below.")

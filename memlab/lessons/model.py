@@ -1,21 +1,21 @@
 """What a chapter is made of, as data: exercises, predictions and drills.
 
-Declared by the chNN.py files beside this one; run by the rest of the package, which knows no chapter.
+Declared by the chNN folders beside this file; run by the rest of the package, which knows no chapter.
 Imports the core and figures for type hints, never the engine or widgets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, NamedTuple
 
-from ..figures import Picture
+from ..figures.picture import Picture
 from ..machine import Machine
 
 LEVELS: Final = (1, 1, 2, 3)  # of a chapter's four exercises, in order
-Choices = Sequence[tuple[str, str | None]]  # (text, why it is wrong; None for the right one)
+Choices = Mapping[str, str | None]  # text -> why it is wrong; None for the right one
 
 
 class Verdict(NamedTuple):
@@ -29,9 +29,8 @@ class Verdict(NamedTuple):
 class Exercise:
     """A function for the learner to write; ``stub`` is how it stands in the notebook, below its decorator.
 
-    ``level``: 1 to 3 stars.  ``check(answer)`` judges a function, on fresh machines and seeded cases.  ``wrong``: wrong answers that people
-    give, as (source, a distinctive part of the sentence that it must get).  ``state``: the code of a lab's state that helps, or None.
-    The reference answer is the function of the same name in answers/chNN.py.
+    ``level``: 1 to 3 stars.  ``check(answer)`` judges a function, on fresh machines and seeded cases.  ``state``: the code of a lab's state
+    that helps, or None.  The reference answer is the function of the same name in chNN/answers.py.
     """
 
     id: str
@@ -42,7 +41,6 @@ class Exercise:
     stub: str
     check: Callable[[Callable[..., Any]], Verdict]
     hints: tuple[str, ...]
-    wrong: tuple[tuple[str, str], ...]
     explanation: str
     state: str | None = None
 

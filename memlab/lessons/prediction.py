@@ -36,7 +36,7 @@ def pose(prediction: Prediction, machine: Machine | None = None) -> Posed:
         return prediction.machine() if prediction.machine is not None else None
 
     question = prediction.question(fresh()) if callable(prediction.question) else prediction.question
-    choices = prediction.choices(fresh()) if callable(prediction.choices) else prediction.choices
+    choices = (prediction.choices(fresh()) if callable(prediction.choices) else prediction.choices).items()
     answer = prediction.right(fresh())
     right = [i for i, (words, _) in enumerate(choices) if words == answer]
     wrong = [i for i, (_, why) in enumerate(choices) if why is not None]

@@ -1,4 +1,4 @@
-"""Where the chapters are found: chNN.py files in this folder, each loaded when it is first asked for.
+"""Where the chapters are found: chNN folders beside this file, each loaded when it is first asked for.
 
 Used by the rest of the package.  Imports model; never a chapter by name, so that one chapter's mistake stays its own.
 """
@@ -10,11 +10,12 @@ import inspect
 import re
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .model import Chapter, Drill, Exercise, Prediction
 
 _HERE = Path(__file__).parent
+_PARTS = ("exercises", "predictions", "drills")  # of a chapter's folder, in the order of Chapter's fields
 _Thing = TypeVar("_Thing", Exercise, Prediction, Drill)
 
 
@@ -25,16 +26,16 @@ class LessonError(Exception):
 @cache
 def chapters() -> tuple[Chapter, ...]:
     """Return all chapters that ask something, in order; this loads them all."""
-    return tuple(chapter(path.stem.removeprefix("ch")) for path in sorted(_HERE.glob("ch[0-9][0-9].py")))
+    return tuple(map(chapter, _numbers()))
 
 
 @cache
 def chapter(number: str) -> Chapter:
     """Return a chapter by its number, two digits; LessonError if there is none."""
-    if not isinstance(number, str) or not re.fullmatch(r"\d\d", number, re.ASCII) or not (_HERE / f"ch{number}.py").is_file():
-        there = ", ".join(path.stem.removeprefix("ch") for path in sorted(_HERE.glob("ch[0-9][0-9].py")))
-        raise LessonError(f"There is no chapter {number!r}; there are {there}.")
-    return importlib.import_module(f".ch{number}", __package__).CHAPTER
+    if number not in _numbers():
+        raise LessonError(f"There is no chapter {number!r}; there are {', '.join(_numbers())}.")
+    about = importlib.import_module(f".ch{number}", __package__)
+    return Chapter(number, about.TITLE, about.NOTEBOOK, about.MINUTES, *(_part(number, name) for name in _PARTS))
 
 
 def find_exercise(name: str) -> tuple[Chapter, Exercise]:
@@ -55,7 +56,7 @@ def find_drill(name: str) -> Drill:
 
 def reference(chapter: Chapter, exercise: Exercise) -> str:
     """Return the source of an exercise's reference answer."""
-    answers = importlib.import_module(f".answers.ch{chapter.number}", __package__)
+    answers = importlib.import_module(f".ch{chapter.number}.answers", __package__)
     return inspect.getsource(getattr(answers, function_name(exercise)))
 
 
@@ -65,6 +66,17 @@ def function_name(exercise: Exercise) -> str:
     if found is None:
         raise ValueError(f"the stub of exercise {exercise.id} defines no function")
     return found[1]
+
+
+def _part(number: str, name: str) -> Any:
+    """Return what a file of a chapter declares, under the file's name; nothing if there is no such file."""
+    if not (_HERE / f"ch{number}" / f"{name}.py").is_file():
+        return ()
+    return getattr(importlib.import_module(f".ch{number}.{name}", __package__), name.upper())
+
+
+def _numbers() -> list[str]:
+    return sorted(path.name.removeprefix("ch") for path in _HERE.glob("ch[0-9][0-9]"))
 
 
 def _home(name: object) -> Chapter:

@@ -5,8 +5,8 @@ Used by chapters, labs and tests.  Standard library only; imports the core and n
 
 from .consumers import CONSUMERS, Consumer, EatBuddies, EatSlabs, KeepLowOrdersEmpty, free_descriptors
 from .nesting import Nesting, Run
-from .radix_freelist import Block, RadixMachine
-from .radix_tree import Use
+from .radix_freelist import RadixMachine
+from .radix_tree import Block, Use
 from .side_by_side import Pair, SideBySide
 
 __all__ = [

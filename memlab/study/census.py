@@ -16,11 +16,13 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 from .. import structs
+from ..addresses import address
+from ..cache_table import cpu_heads, slab_order, slabs_of, walk_freelist
 from ..machine import Machine
 from ..memdesc import MemType
 from ..ram import Snapshot
 from ..structs import UNUSED
-from ..users import USERS
+from ..words import USERS
 
 
 class Design(NamedTuple):
@@ -42,7 +44,7 @@ class Design(NamedTuple):
 TODAY: Final = Design("64-byte pages", structs.old_page.sizeof, 0, False)
 MEM_DESC: Final = Design("8-byte pages", structs.page.sizeof, structs.buddy.sizeof, True)
 # a descriptor's name -> its bytes: struct slab, and those of the users
-DESCRIPTORS: Final = {s.struct: s.sizeof for s in (structs.slab, *(struct for struct, _ in USERS.values()))}
+DESCRIPTORS: Final = {"slab": structs.slab.sizeof} | {s.struct: s.sizeof for s, _ in USERS.values()}
 
 _CACHES: Final = {"buddy": "kmem_cache_buddy", "slab": "kmem_cache_slab"} | {s.struct: s.struct for s, _ in USERS.values()}
 _NAMES: Final = {MemType.SLAB: "slab"} | {kind: s.struct for s, kind in USERS.values() if kind is not MemType.VMALLOC}
@@ -138,8 +140,8 @@ def mix_of(m: Machine) -> dict[tuple[int, str], float]:
     "buddy" stands for blocks that have no other descriptor, free or allocated; vmalloc's pages are among them, as they share one.
     """
     pages: dict[tuple[int, str], int] = {}
-    for address in _live_buddys(m):
-        b = structs.buddy(m, address)
+    for at in _live_buddys(m):
+        b = structs.buddy(m, at)
         if b.page:  # else it is in a consumer's hands, and describes nothing
             kind = MemType(m.w[m.MM + m.page_to_pfn(b.page)] & 15)
             key = b.order, _NAMES.get(kind, "buddy")
@@ -241,17 +243,17 @@ def _sizes() -> dict[str, int]:
 
 def _pages_of(m: Machine, name: str) -> int:
     """Return how many pages a cache's slabs have."""
-    return sum(1 << structs.slab(m, address).order for address in m._slabs_of(m.caches[name]._ci))
+    return sum(1 << slab_order(m, s) for s in slabs_of(m, m.caches[name]._c))
 
 
 def _live_buddys(m: Machine) -> list[int]:
     """Return the addresses of all live struct buddys, read from slabs and freelists."""
-    ci = m.KC_BUDDY
-    free = {obj for head in m._cpu_heads(ci) for obj in m._walk_freelist(ci, head)}
-    live = [] if m.w[m.static_at] & UNUSED else [m.B + 8 * m.static_at]
-    for address in m._slabs_of(ci):
-        s = structs.slab(m, address)
-        free |= set(m._walk_freelist(ci, s.freelist))
+    c = m.KC_BUDDY
+    free = {obj for head in cpu_heads(m, c) for obj in walk_freelist(m, c, head)}
+    live = [] if m.flags_of[m.static_at] & UNUSED else [address(m.static_at)]
+    for slab in slabs_of(m, c):
+        s = structs.slab(m, address(slab))
+        free |= set(walk_freelist(m, c, s.freelist))
         size = m.caches["kmem_cache_buddy"].size
         live += [obj for obj in range(s.virt, s.virt + s.objects * size, size) if obj not in free]
     return live

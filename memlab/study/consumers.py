@@ -12,11 +12,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Final
 
-from ..cache_table import COUNTS
+from ..addresses import word
+from ..cache_table import free_objects, partial_slabs, percpu, walk_freelist
+from ..config import Zone, ZoneType
 from ..gfp import GFP
-from ..kmem_cache import KmemCache
-from ..machine import Machine
-from ..zone import Zone, ZoneType
+from ..kernel import Kernel
+from ..kmem_cache import KmemCache, view_for
+from ..list_head import list_empty
+from ..page_alloc import buddyinfo
 
 _ZONE_FLAG: Final = {ZoneType.NORMAL: 0, ZoneType.DMA: GFP.DMA, ZoneType.DMA32: GFP.DMA32}
 
@@ -30,8 +33,8 @@ class Consumer(ABC):
 
     name = ""
 
-    def __init__(self, m: Machine, most: int | None = None) -> None:
-        if not isinstance(m, Machine):
+    def __init__(self, m: Kernel, most: int | None = None) -> None:
+        if not isinstance(m, Kernel):
             raise TypeError(f"a consumer works on a Machine, not {m!r}")
         if most is not None and (not isinstance(most, int) or isinstance(most, bool)):
             raise TypeError(f"most is a whole number, or None for all there are, not {most!r}")
@@ -95,7 +98,7 @@ class KeepLowOrdersEmpty(Consumer):
 
     name = "keep low orders empty"
 
-    def __init__(self, m: Machine, most: int | None = None, below: int = 1) -> None:
+    def __init__(self, m: Kernel, most: int | None = None, below: int = 1) -> None:
         super().__init__(m, most)
         if not isinstance(below, int) or isinstance(below, bool) or not 1 <= below <= m.max_order:
             raise ValueError(f"below is the lowest order that is left alone, 1 to {m.max_order}, not {below!r}")
@@ -103,7 +106,7 @@ class KeepLowOrdersEmpty(Consumer):
 
     def on_hand(self) -> int:
         """Return how many blocks are on the low orders' lists of all zones but HIGHMEM."""
-        blocks = self.m.buddyinfo()
+        blocks = buddyinfo(self.m)
         return sum(sum(blocks[z.node, z.name][: self.below]) for z in self._zones())
 
     def take(self, n: int) -> list[int]:
@@ -112,7 +115,7 @@ class KeepLowOrdersEmpty(Consumer):
         for order in range(self.below):
             for z in self._zones():
                 head = z.heads + 2 * order
-                while len(got) < n and m.w[head] != m.B + 8 * head:
+                while len(got) < n and not list_empty(m, head):
                     first = m.w[head]
                     pfn = m.alloc_pages(order, GFP.ATOMIC | GFP.THISNODE | _ZONE_FLAG[z.type], z.node)
                     if pfn is not None:
@@ -131,26 +134,25 @@ class KeepLowOrdersEmpty(Consumer):
         return [z for z in self.m.zones if z.type is not ZoneType.HIGHMEM]
 
 
-def descriptor_cache(m: Machine, name: str) -> KmemCache:
+def descriptor_cache(m: Kernel, name: str) -> KmemCache:
     """Return kmem_cache_buddy or kmem_cache_slab, as ``m.caches[name]`` does, but without looking at all others.  ValueError for another name."""
     slots = {"kmem_cache_buddy": m.KC_BUDDY, "kmem_cache_slab": m.KC_SLAB}
     if not isinstance(name, str) or name not in slots:
         raise ValueError(f"there is no cache {name!r} of descriptors; there are {', '.join(slots)}")
-    return m._view(slots[name])
+    return view_for(m, slots[name])
 
 
-def free_descriptors(m: Machine, cache: str) -> int:
+def free_descriptors(m: Kernel, cache: str) -> int:
     """Return how many descriptors can be taken on the running CPU before their cache must grow.
 
     ``cache``: "kmem_cache_buddy" or "kmem_cache_slab".  ValueError for another.
     """
-    ci = (descriptor_cache(m, cache).address - m.B) >> 3
-    p = m.percpu + m.shape_of[ci][0]
-    n = len(m._walk_freelist(ci, m.w[p]))
-    if m.w[p + 1]:
-        si = (m.w[p + 1] - m.B) >> 3
-        n += (m.w[si + COUNTS] >> 16 & 0xFFFF) - m._inuse(si)
-    return n + sum((m.w[si + COUNTS] >> 16 & 0xFFFF) - m._inuse(si) for si in m._partial_slabs(ci))
+    c = word(descriptor_cache(m, cache).address)
+    p = percpu(m, c)
+    n = len(walk_freelist(m, c, m.cpu_freelist_of[p]))
+    if m.cpu_slab_of[p]:
+        n += free_objects(m, word(m.cpu_slab_of[p]))
+    return n + sum(free_objects(m, s) for s in partial_slabs(m, c))
 
 
 CONSUMERS: Final[dict[str, Callable[..., Consumer]]] = {kind.name: kind for kind in (EatSlabs, EatBuddies, KeepLowOrdersEmpty)}

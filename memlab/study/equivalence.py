@@ -14,12 +14,11 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from ..cache_table import CACHE, CACHE_WORDS, COUNTS, CPU_ROW, CPU_SLAB, FREELIST, SERIAL, SIZE, VIRT
+from ..addresses import B, V, address, pfn_of, word
+from ..cache_table import each_cpu, free_objects, inuse, view_of, walk_freelist
 from ..machine import Machine
 from ..memdesc import MemType
-from ..page_bugs import FLAGS, ORDER, PAGE
-from ..structs import HELD, NR_CACHES, kmem_cache
-from ..users import USERS
+from ..structs import HELD
 
 _TAIL: Final = -1  # in place of the order: a page of a block that is not its first
 
@@ -36,40 +35,38 @@ class Essence(NamedTuple):
 
 def essence(m: Machine) -> Essence:
     """Return what of a machine's state matters to those who use it.  Valid between operations."""
-    w, B, V, PS = m.w, m.B, m.V, m.PS
+    PS = m.PS
     digest = blake2b(digest_size=16)
     pages: list[tuple[int, int, int]] = []
     slabs: dict[int, list[int]] = {}
     room = 0
-    for pfn, md in enumerate(w[m.MM : m.MM + m.nr_pages]):
-        kind, address = md & 15, md & ~15
+    for pfn, desc in enumerate(m.desc_of):
+        kind, d = desc & 15, word(desc)
         if kind == MemType.FREE:
             room += 1
-        elif kind == MemType.SLAB and not w[(address - B) >> 3] & HELD:
-            slabs.setdefault(address, []).append(pfn)
+        elif kind == MemType.SLAB and not m.flags_of[d] & HELD:
+            slabs.setdefault(d, []).append(pfn)
         elif kind != MemType.NONE:
-            li = ((address - B) >> 3) + 1
-            block = (w[li + ORDER] if w[li + PAGE] == V + 8 * pfn else _TAIL) if kind == MemType.BUDDY else md
+            block = (m.order_of[d] if m.page_of[d] == V + 8 * pfn else _TAIL) if kind == MemType.BUDDY else desc
             pages.append((pfn, kind, block))
             digest.update(m.map[pfn << PS : (pfn + 1) << PS])
-    live = {address: _live(m, (address - B) >> 3) for address in slabs}
+    live = {s: _live(m, s) for s in slabs}
     empty = _empty(m, live)
-    names = {ci: str(kmem_cache(m, B + 8 * ci).name) for ci in _caches(m)}
-    private = {m._user_ci[user] for user in USERS}  # these descriptors name their block's buddy, which may move
+    private = m.user_caches.values()  # these descriptors name their block's buddy, which may move
     objects: list[tuple[str, int]] = []
-    for address in sorted(slabs, key=lambda address: slabs[address]):
-        if address in empty:
-            room += len(slabs[address])
+    for s in sorted(slabs, key=lambda s: slabs[s]):
+        if s in empty:
+            room += len(slabs[s])
             continue
-        ci = (w[((address - B) >> 3) + CACHE] - B) >> 3
-        own = ci in (m.KC_BUDDY, m.KC_SLAB)
+        c = word(m.cache_of[s])
+        own = c in (m.KC_BUDDY, m.KC_SLAB)
         if not own:
-            pages += [(pfn, MemType.SLAB, ci) for pfn in slabs[address]]
-        for obj in live[address]:
-            if not own or w[(obj - B) >> 3] & HELD:
-                objects.append((names[ci], obj))
-            if not own and ci not in private:
-                digest.update(m.map[obj - B : obj - B + kmem_cache(m, B + 8 * ci).object_size])
+            pages += [(pfn, MemType.SLAB, c) for pfn in slabs[s]]
+        for obj in live[s]:
+            if not own or m.flags_of[word(obj)] & HELD:
+                objects.append((view_of(m, c).name, obj))
+            if not own and c not in private:
+                digest.update(m.map[obj - B : obj - B + m.object_size_of[c]])
     return Essence(tuple(pages), tuple(sorted(objects)), digest.digest(), room, m.bounded)
 
 
@@ -90,41 +87,29 @@ def differences(before: Essence, after: Essence) -> list[str]:
     return found
 
 
-def _caches(m: Machine) -> list[int]:
-    return [ci for ci in range(m.kc_at, m.kc_at + NR_CACHES * CACHE_WORDS, CACHE_WORDS) if m.w[ci + SERIAL]]
-
-
-def _live(m: Machine, si: int) -> list[int]:
+def _live(m: Machine, s: int) -> list[int]:
     """Return the addresses of a slab's objects that are on no freelist, its own or a CPU's."""
-    w, B = m.w, m.B
-    ci = (w[si + CACHE] - B) >> 3
-    heads = [w[si + FREELIST]]
-    for cpu in range(m.config.cpus):
-        p = m.cc_at + cpu * CPU_ROW + w[ci + CPU_SLAB]
-        if w[p + 1] == B + 8 * si:
-            heads.append(w[p])
-    free = {obj for head in heads for obj in m._walk_freelist(ci, head)}
-    first, step = w[si + VIRT] + kmem_cache(m, B + 8 * ci).red_left_pad, w[ci + SIZE]
-    return [obj for obj in range(first, first + (w[si + COUNTS] >> 16 & 0xFFFF) * step, step) if obj not in free]
+    c = word(m.cache_of[s])
+    heads = [m.freelist_of[s], *(m.cpu_freelist_of[p] for p in each_cpu(m, c) if m.cpu_slab_of[p] == address(s))]
+    free = {obj for head in heads for obj in walk_freelist(m, c, head)}
+    first, step = m.virt_of[s] + (m.red_left_pad_of[c] >> 32), m.size_of[c]
+    return [obj for obj in range(first, first + (inuse(m, s) + free_objects(m, s)) * step, step) if obj not in free]
 
 
 def _empty(m: Machine, live: dict[int, list[int]]) -> set[int]:
     """Return the slabs in which nothing is held, not even the descriptor of something that is."""
-    w, B = m.w, m.B
 
-    def held(ci: int, obj: int) -> bool:
-        oi = (obj - B) >> 3
-        if ci == m.KC_SLAB:
-            return bool(w[oi] & HELD) or obj not in empty
-        pfn = (w[oi + 1 + PAGE] - m.V) >> 3
-        if ci != m.KC_BUDDY or w[oi + 1 + FLAGS] & HELD or not 0 <= pfn < m.nr_pages:
+    def held(c: int, d: int) -> bool:
+        if c == m.KC_SLAB:
+            return bool(m.flags_of[d] & HELD) or d not in empty
+        pfn = pfn_of(m.page_of[d])
+        if c != m.KC_BUDDY or m.flags_of[d] & HELD or not 0 <= pfn < m.nr_pages:
             return True
-        md = w[m.MM + pfn]
-        return md & 15 != MemType.FREE and md & ~15 not in empty
+        return m.desc_of[pfn] & 15 != MemType.FREE and word(m.desc_of[pfn]) not in empty
 
     empty = set(live)
     while True:
-        pinned = {s for s in empty if any(held((w[((s - B) >> 3) + CACHE] - B) >> 3, obj) for obj in live[s])}
+        pinned = {s for s in empty if any(held(word(m.cache_of[s]), word(obj)) for obj in live[s])}
         if not pinned:
             return empty
         empty -= pinned

@@ -23,10 +23,11 @@ from random import Random
 from time import perf_counter
 from typing import Any, Final, NamedTuple
 
+from ..cache_table import nr_slabs
 from ..check import Corruption
 from ..machine import Machine
+from ..points import TRACE_POINTS
 from ..ram import KernelBug, Snapshot
-from ..trace import TRACE_POINTS
 from .equivalence import Essence, differences, essence
 from .operations import OPERATIONS, Step, Work, steps
 
@@ -255,7 +256,7 @@ def _checked(m: Machine) -> list[str]:
 
 
 def _descriptor_slabs(m: Machine) -> int:
-    return m._nr_slabs(m.KC_BUDDY) + m._nr_slabs(m.KC_SLAB)
+    return nr_slabs(m, m.KC_BUDDY) + nr_slabs(m, m.KC_SLAB)
 
 
 def _size(got: Any) -> int:

@@ -12,7 +12,10 @@ from typing import Any, Final
 
 from ..machine import Machine
 from .consumers import EatBuddies, EatSlabs, KeepLowOrdersEmpty, free_descriptors
-from .explore import EVERYTHING, OPERATIONS, History, Report, Search, tight
+from .explore.choices import EVERYTHING, OPERATIONS
+from .explore.report import Report
+from .explore.search import Search
+from .explore.steps import History, tight
 from .remedies import KINDS, MempoolMachine, compare, filled
 from .worst_chain import EMAIL_CHAIN, email_chain
 from .zoo import ANIMALS

@@ -16,8 +16,8 @@ from ..machine import Machine, Stats
 from ..ram import KernelBug
 from ..trace import Call, Trace
 from .both import Both, Packed
-from .explore import HANDLERS, OPERATIONS, TINY, Step
-from .explore.steps import code_of, do
+from .explore.choices import HANDLERS, OPERATIONS
+from .explore.steps import TINY, Step, code_of, do
 from .planned import MEALS, Planned, interrupted, is_overflow
 from .starts import STARTS, TINY_START, AtHand, at_hand
 
@@ -49,17 +49,18 @@ class Watched(Trace):
 
     def __init__(self, m: Machine) -> None:
         super().__init__(m._probes)
+        self.m = m
         self.hands: list[AtHand] = []
 
     def enter(self, name: str, cache: str, given: dict[str, int | None]) -> None:
         """Note that a call begins."""
         super().enter(name, cache, given)
-        self.hands.append(at_hand(self._probes.machine))
+        self.hands.append(at_hand(self.m))
 
     def leave(self, result: object, failed: bool) -> None:
         """Note that a call returns."""
         super().leave(result, failed)
-        self.hands.append(at_hand(self._probes.machine))
+        self.hands.append(at_hand(self.m))
 
     @property
     def depth(self) -> int:

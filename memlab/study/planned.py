@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from ..machine import Machine
 from ..ram import KernelBug
 from .consumers import KeepLowOrdersEmpty
-from .explore import HANDLERS
+from .explore.choices import HANDLERS
 from .starts import LOW_ORDERS
 
 _BUDDY: Final = "kmem_cache_buddy"

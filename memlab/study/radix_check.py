@@ -5,13 +5,10 @@ Used through ``m.check()``.  Trusts nothing that it reads and ends on any image,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ..check_rules import Broken
-from .radix_tree import ARRAY, LIST, PARENT, Use, Zone, node_pool, zone
-
-if TYPE_CHECKING:
-    from .radix_freelist import RadixMachine
+from .radix_tree import ARRAY, LIST, PARENT, RadixTrees, Use, Zone, node_pool, zone
 
 RULES: Final = {
     "zone-shape": "a struct zone says its name, span and managed pages as the machine was booted",
@@ -31,7 +28,7 @@ RULES: Final = {
 }
 
 
-def check(m: RadixMachine) -> list[Broken]:
+def check(m: RadixTrees) -> list[Broken]:
     """Return every broken rule; an empty list if all is in order."""
     return _Checker(m).run()
 
@@ -39,7 +36,7 @@ def check(m: RadixMachine) -> list[Broken]:
 class _Checker:
     """What has been seen so far: free blocks by zone and order, nodes in use, and what is broken."""
 
-    def __init__(self, m: RadixMachine) -> None:
+    def __init__(self, m: RadixTrees) -> None:
         self.m = m
         self.broken: list[Broken] = []
         self.used: set[int] = set()
@@ -181,7 +178,7 @@ class _Checker:
         linked, word = set[int](), m.w[m.pool + node_pool.pending.word]
         while word:
             pfn = m.entry_at(word)
-            if pfn not in marked - linked or pfn < m.highmem_pfn:
+            if pfn is None or pfn not in marked - linked or pfn < m.highmem_pfn:
                 self.say("pending-link", f"the pending list has {word:#x}, which is no block of HIGHMEM that waits")
                 break
             linked.add(pfn)

@@ -21,7 +21,7 @@ Sources: the question that the email quotes, which leaves all details open; mm/p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from .. import gfp as gfp_flags
 from ..check_rules import Corruption
@@ -31,20 +31,7 @@ from ..hexdump import Place, hexdump
 from ..machine import Stats
 from ..ram import KernelBug
 from .radix_check import check
-from .radix_tree import ORDER_SHIFT, RadixTrees, Use, Zone, node_pool, page, radix_stat, zone
-
-
-class Block(NamedTuple):
-    """A block of 2^order pages from page ``start`` on, and what it is."""
-
-    start: int
-    order: int
-    use: Use
-
-    @property
-    def pages(self) -> range:
-        """The block's pages."""
-        return range(self.start, self.start + (1 << self.order))
+from .radix_tree import ORDER_SHIFT, Block, RadixTrees, Use, Zone, node_pool, page, radix_stat, zone
 
 
 class RadixMachine(RadixTrees):
@@ -110,32 +97,6 @@ class RadixMachine(RadixTrees):
         self._give_back()
 
     # -- looking
-
-    def block(self, pfn: int) -> Block:
-        """Return the block that page ``pfn`` is in.  Pages of a damaged mem_map are blocks of one page.  ValueError if there is no such page."""
-        self._pfn(pfn)
-        for k in range(self.max_order + 1):
-            start = pfn & -(1 << k)
-            word = self.w[self.MM + 2 * start]
-            use, order = word & 15, word >> ORDER_SHIFT
-            if use == Use.TAIL:
-                continue
-            if use < len(Use) and k <= order <= self.max_order and start + (1 << order) <= self.nr_pages:
-                return Block(start, order, Use(use))
-            break
-        return Block(pfn, 0, Use.TAIL)
-
-    def blocks(self) -> Iterator[Block]:
-        """Yield all blocks, in order of their pages."""
-        pfn = 0
-        while pfn < self.nr_pages:
-            block = self.block(pfn)
-            yield block
-            pfn = block.pages.stop
-
-    def zone_of(self, pfn: int) -> Zone:
-        """Return the zone of page ``pfn``."""
-        return self.zones[pfn >= self.highmem_pfn]
 
     def buddyinfo(self) -> dict[tuple[int, str], list[int]]:
         """Return {(node, zone): [free blocks of each order]}: the entries of each tree."""

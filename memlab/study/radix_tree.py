@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 from ..layout import U8, U64, Chars, Flags, ListHead, Ptr, Struct, U64s
 from ..list_head import init_list_head, list_add, list_del, list_for_each
 from ..ram import Ram
+from ..words import Columns
 
 NODE: Final = 2  # in the low bits of a slot or root that holds a node's address (the xarray's xa_mk_node)
 
@@ -142,7 +143,20 @@ class Node(NamedTuple):
     prefix: int
 
 
-class RadixTrees(Ram):
+class Block(NamedTuple):
+    """A block of 2^order pages from page ``start`` on, and what it is."""
+
+    start: int
+    order: int
+    use: Use
+
+    @property
+    def pages(self) -> range:
+        """The block's pages."""
+        return range(self.start, self.start + (1 << self.order))
+
+
+class RadixTrees(Columns, Ram):
     """RAM with a two-word struct page, zones whose free blocks are in trees, and the pool of nodes."""
 
     page_bytes = page.sizeof
@@ -152,7 +166,7 @@ class RadixTrees(Ram):
         zones = [("Normal", 0, highmem_pfn)] + [("HighMem", highmem_pfn, nr_pages)] * (highmem_pfn < nr_pages)
         struct = zone(max_order)
         kernel_bytes = len(zones) * struct.sizeof + node_pool.sizeof + radix_stat.sizeof
-        super().__init__(nr_pages, page_size, kernel_bytes, radix_stat.sizeof, 0, highmem_pfn)
+        Ram.__init__(self, nr_pages, page_size, kernel_bytes, radix_stat.sizeof, 0, highmem_pfn)
         self.xa_node = xa_node(16 if page_size < 4096 else 64)
         self.shift = 4 if page_size < 4096 else 6
         self.mask = (1 << self.shift) - 1
@@ -323,6 +337,32 @@ class RadixTrees(Ram):
     def slots(self, n: int) -> range:
         """Return the words of a node's slots."""
         return range(n + SLOTS, n + SLOTS + self.mask + 1)
+
+    def block(self, pfn: int) -> Block:
+        """Return the block that page ``pfn`` is in.  Pages of a damaged mem_map are blocks of one page.  ValueError if there is no such page."""
+        self._pfn(pfn)
+        for k in range(self.max_order + 1):
+            start = pfn & -(1 << k)
+            word = self.w[self.MM + 2 * start]
+            use, order = word & 15, word >> ORDER_SHIFT
+            if use == Use.TAIL:
+                continue
+            if use < len(Use) and k <= order <= self.max_order and start + (1 << order) <= self.nr_pages:
+                return Block(start, order, Use(use))
+            break
+        return Block(pfn, 0, Use.TAIL)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield all blocks, in order of their pages."""
+        pfn = 0
+        while pfn < self.nr_pages:
+            block = self.block(pfn)
+            yield block
+            pfn = block.pages.stop
+
+    def zone_of(self, pfn: int) -> Zone:
+        """Return the zone of page ``pfn``."""
+        return self.zones[pfn >= self.highmem_pfn]
 
     def entry_at(self, pointer: int) -> int | None:
         """Return the pfn that a slot's value names, or None if it is no struct page."""

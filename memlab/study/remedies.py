@@ -15,10 +15,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
+from .. import slub
+from ..cache_table import slabs_of
+from ..config import Zonelist
 from ..gfp import GFP
+from ..kernel import bind
+from ..list_head import list_empty
 from ..machine import Machine
 from ..ram import KernelBug
-from ..zone import Zonelist
 from .consumers import EatBuddies, EatSlabs, free_descriptors
 
 
@@ -40,20 +44,17 @@ class MempoolMachine(Machine):
         self.reserve = want
 
     def _get_pages(self, order: int, gfp: int, zonelist: Zonelist, desc: int) -> int:
-        self._fill_reserve(gfp)
+        first = zonelist[0] if zonelist else None
+        if desc or first is None or list_empty(self, first.heads + 2 * order) or self.w[first.free] - (1 << order) < first.low:
+            self.fill_reserve(gfp)  # a block of the order itself takes no descriptor
         return super()._get_pages(order, gfp, zonelist, desc)
 
-    def _slab_alloc(self, ci: int, gfp: int, node: int | None) -> int:
-        if ci != self.KC_BUDDY:
-            self._fill_reserve(gfp)
-        return super()._slab_alloc(ci, gfp, node)
-
-    def _new_slab(self, ci: int, gfp: int, node: int | None) -> int:
-        if ci == self.KC_BUDDY and self.reserve and self._nesting:
+    def _new_slab(self, c: int, gfp: int, node: int | None) -> int:
+        if c == self.KC_BUDDY and self.reserve and self._nesting:
             return 0
-        return super()._new_slab(ci, gfp, node)
+        return super()._new_slab(c, gfp, node)
 
-    def _fill_reserve(self, gfp: int) -> None:
+    def fill_reserve(self, gfp: int) -> None:
         """Grow kmem_cache_buddy until the reserve is full, at the outermost level only, or until there is no page for it."""
         if not self.reserve or self._nesting or self._filling:
             return
@@ -64,6 +65,15 @@ class MempoolMachine(Machine):
         finally:
             self._filling = False
 
+
+def ___slab_alloc(m: MempoolMachine, c: int, gfp: int, node: int | None) -> int:
+    """Fill the reserve before another cache than that of the struct buddys allocates."""
+    if c != m.KC_BUDDY:
+        m.fill_reserve(gfp)
+    return slub.___slab_alloc(m, c, gfp, node)
+
+
+bind(MempoolMachine, ___slab_alloc)
 
 KINDS: Final[dict[str, Callable[..., Machine]]] = {
     "as-written": lambda **shape: Machine(**shape, design="as-written"),
@@ -194,7 +204,7 @@ def compare(seeds: int = 4, operations: int = 2000, interrupts: bool = True) -> 
 
 def slab_pages(m: Machine) -> int:
     """Return how many pages the slabs of the two caches of descriptors have."""
-    return sum(len(m._slabs_of(ci)) for ci in (m.KC_BUDDY, m.KC_SLAB))
+    return sum(len(slabs_of(m, c)) for c in (m.KC_BUDDY, m.KC_SLAB))
 
 
 def _request(m: Machine, order: int) -> int | None:

@@ -16,14 +16,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from ..cache_table import COUNTS, CPU_ROW, CPU_SLAB, FREELIST, LIST, NODE, NODE_WORDS, OFFSET, OWN, PARTIAL
-from ..evacuate import SLAB_WORDS
-from ..gfp import GFP, NESTED_STRIP
+from .. import page_bugs, pcp
+from ..addresses import word
+from ..cache_table import free_objects, inuse, nodes, percpu
+from ..config import ZONE_NAMES, Zone, ZoneType
+from ..gfp import GFP, nested
 from ..machine import Machine
 from ..slub import FRAMES_PER_NESTING
 from ..slub_size import MAX_OBJECTS
 from ..structs import kmem_cache, per_cpu_pages
-from ..zone import ZONE_NAMES, Zone, ZoneType
+from ..words import CPU_ROW, LIST, PARTIAL, SLAB_WORDS
 
 
 class Try(NamedTuple):
@@ -109,7 +111,7 @@ def walk_zonelist(m: Machine, order: int = 0, gfp: int = GFP.KERNEL, node: int |
     ``order``: unsigned int.  ``gfp``: gfp_t.  ``node``: the preferred node, None for that of the running CPU.
     ValueError or TypeError for a bad argument.  RAM may be in the middle of an operation, or damaged: then the books are, too, but nothing raises.
     """
-    m._check_request(order, gfp, node)
+    order, gfp, node = page_bugs.check_request(m, order, gfp, node)
     node = m.node if node is None else node
     books = _Books(m)
     zone = books.get_pages(order, gfp, node)
@@ -186,7 +188,7 @@ class _Books:
         self.m = m
         self.free = {z: m.w[z.free] for z in m.zones}
         self.blocks = _OnDemand(lambda z: [_length(m, z.heads + 2 * order) for order in range(m.max_order + 1)])
-        self.own_pages = {z: m.w[m._pcp_of(z)] if m.pcp else 0 for z in m.zones}
+        self.own_pages = {z: m.count_of[pcp.list_of(m, z)] if m.pcp else 0 for z in m.zones}
         self.at_hand = _OnDemand(lambda ci: sum(free for _, free in _slabs_at_hand(m, ci)))
         self.tries: tuple[Try, ...] = ()
         self.before: list[str] = []
@@ -235,7 +237,7 @@ class _Books:
                     self.end = f"A block of {zone_words(zone)} is taken."
                 return zone
             free = self.at_hand[m.KC_BUDDY]
-            if not self.objects(m.KC_BUDDY, need, gfp & ~NESTED_STRIP, zone.node):
+            if not self.objects(m.KC_BUDDY, need, nested(gfp), zone.node):
                 if outer:
                     self.end = self.no_descriptors(zone, need, free)
                 break
@@ -364,7 +366,7 @@ class _Books:
             view = m.zone_view(z)
             may = self.free[z] - 1 >= view.watermark[1] + view.lowmem_reserve[kind]
             if not self.own_pages[z] and may:
-                refill = min(m._pcp_batch(z), self.blocks[z][0])
+                refill = min(pcp.batch(z), self.blocks[z][0])
                 self.own_pages[z] += refill
                 self.blocks[z][0] -= refill
                 self.free[z] -= refill
@@ -403,20 +405,17 @@ def _length(m: Machine, head: int) -> int:
     return sum(1 for _ in _links(m, head, m.nr_pages))
 
 
-def _slabs_at_hand(m: Machine, ci: int) -> Iterator[tuple[int, int]]:
+def _slabs_at_hand(m: Machine, c: int) -> Iterator[tuple[int, int]]:
     """Yield the slabs of a cache that the running CPU can take objects from, as (objects in use, free): the CPU's own, then the partial ones."""
-    w, lowmem = m.w, m.highmem_pfn << m.WS
-    p = m.percpu + w[ci + CPU_SLAB]
-    own = (w[p + 1] - m.B) >> 3
+    lowmem, p = m.highmem_pfn << m.WS, percpu(m, c)
+    own = word(m.cpu_slab_of[p])
     if 0 < own < lowmem - SLAB_WORDS:
-        free = sum(1 for start in (w[p], w[own + FREELIST]) for _ in _freelist(m, start, w[ci + OFFSET]))
-        yield (w[own + COUNTS] >> 16 & 0xFFFF) - free, free
-    first = (w[ci + NODE] - m.B) >> 3
-    for node in range(m.config.nodes):
-        for li in _links(m, first + node * NODE_WORDS + PARTIAL, m.nr_pages):
-            if LIST <= li < lowmem - SLAB_WORDS:
-                counts = w[li - LIST + COUNTS]
-                yield counts & 0xFFFF, (counts >> 16 & 0xFFFF) - (counts & 0xFFFF)
+        free = sum(1 for start in (m.cpu_freelist_of[p], m.freelist_of[own]) for _ in _freelist(m, start, m.offset_of[c]))
+        yield inuse(m, own) + free_objects(m, own) - free, free
+    for n in nodes(m, c):
+        for entry in _links(m, n + PARTIAL, m.nr_pages):
+            if LIST <= entry < lowmem - SLAB_WORDS:
+                yield inuse(m, entry - LIST), free_objects(m, entry - LIST)
 
 
 def _freelist(m: Machine, obj: int, offset: int) -> Iterator[int]:
@@ -432,9 +431,9 @@ def _freelist(m: Machine, obj: int, offset: int) -> Iterator[int]:
 def _could_shrink(m: Machine) -> bool:
     """Whether shrinking the caches may give a page back: some slab is empty, or its descriptors may move to another one."""
     for cache in m.caches.values():
-        ci = (cache.address - m.B) >> 3
-        slabs = list(_slabs_at_hand(m, ci))
-        if any(live <= m.w[ci + OWN] for live, _ in slabs) or (m.bounded and ci in (m.KC_BUDDY, m.KC_SLAB) and len(slabs) > 1):
+        c = word(cache.address)
+        slabs = list(_slabs_at_hand(m, c))
+        if any(live <= m.own_of[c] for live, _ in slabs) or (m.bounded and c in (m.KC_BUDDY, m.KC_SLAB) and len(slabs) > 1):
             return True
     others = (cpu for cpu in range(m.config.cpus) if cpu != m.cpu)
     return any(m.w[m.cc_at + cpu * CPU_ROW + i] for cpu in others for i in range(CPU_ROW))

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from .explore import DEFAULT, HANDLERS, Deepest, Report, Search
+from .explore.choices import DEFAULT, HANDLERS
+from .explore.report import Deepest, Report
+from .explore.search import Search
 
 MEALS: Final = tuple(name for name in HANDLERS if name.startswith("eat all"))  # what interrupts do in this search
 _EVERY: Final = 64  # transitions, of a slice

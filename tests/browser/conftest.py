@@ -1,14 +1,14 @@
 """What the browser tests share: one JupyterLab server on loopback, and Chromium driven by Playwright.
 
-A test asks for `run_all` and gets its page with every cell of a notebook run:
+A test asks for `run_all` and gets its page with every cell of a notebook run; with `run_cells`, of a notebook of its own:
 
-    def test_the_lab_splits_a_block(run_all):
-        page = run_all("00_start.ipynb")
+    def test_the_lab_splits_a_block(run_cells):
+        page = run_cells("from memlab.labs import buddy_lab\\nbuddy_lab()")
         page.get_by_role("button", name="Split").click()
 
-The notebooks are the learner's copies, made as `make lab` makes them; a test can put one of its own into
-`workbook / "my"`. Without Chromium these tests fail: they are never skipped. Run them serially and on their own
-(`make test` does): Playwright's event loop and pytest-xdist do not share a process well.
+The other notebooks are the learner's copies, made as `make lab` makes them. A test of a lab asks for `lab`. Without
+Chromium these tests fail: they are never skipped. Run them serially and on their own (`make test` does): Playwright's
+event loop and pytest-xdist do not share a process well.
 """
 
 import json
@@ -24,6 +24,7 @@ from pathlib import Path
 
 import pytest
 from chromium import FLAGS, find_chromium
+from lab_page import LabPage
 from playwright.sync_api import expect
 
 from memlab.workbook import make_copies
@@ -144,6 +145,27 @@ def run_all(jupyterlab, browser_context_args):
         return page
 
     return run
+
+
+@pytest.fixture
+def run_cells(run_all, workbook, write_notebook, request):
+    """A function: run a notebook of these cells, with a kernel of its own, as `run_all` does."""
+
+    def run(*sources):
+        write_notebook(workbook / "my" / f"{request.node.originalname}.ipynb", *sources)
+        return run_all(f"{request.node.originalname}.ipynb")
+
+    return run
+
+
+@pytest.fixture
+def lab(run_cells, request):
+    """The lab of a test file, a LabPage, or of the file's own LAB_PAGE: that of the cell NOTEBOOK, drawn as soon as SEEN is there."""
+    file = request.module
+    page = run_cells(file.NOTEBOOK)
+    found = page.locator(".memlab-lab")
+    expect(found.locator(file.SEEN).first).to_be_visible()
+    return getattr(file, "LAB_PAGE", LabPage)(page, found)
 
 
 @pytest.fixture

@@ -28,10 +28,9 @@ async ([roots]) => {
 
 
 @pytest.fixture
-def everything(run_all, workbook, write_notebook, npm_file):
+def everything(run_cells, npm_file):
     """A page with each lab and each kind of panel, all that can be unfolded unfolded."""
-    write_notebook(workbook / "my" / "everything.ipynb", *(LAB.format(name=name) for name in LABS), *CELLS)
-    page = run_all("everything.ipynb")
+    page = run_cells(*(LAB.format(name=name) for name in LABS), *CELLS)
     page.set_viewport_size({"width": 1400, "height": 12_000})  # JupyterLab draws only what is in sight
     expect(page.locator(".memlab-lab")).to_have_count(len(LABS))
     expect(page.locator(".memlab-panel")).to_have_count(len(CELLS) - 1)

@@ -1,9 +1,5 @@
 """The Bootstrap lab in a real JupyterLab: by mouse and by keyboard, with picture, sentence and RAM compared after each step."""
 
-import random
-
-import pytest
-from lab_page import LabPage
 from playwright.sync_api import expect
 
 # `ram()` gives what the picture should show, read from RAM: the mem_desc of pages 40 to 47, and where the first two struct slabs
@@ -32,20 +28,12 @@ def ram():
 
 lab
 """
+SEEN = "[data-cell='desc-40-40']"  # when the lab is drawn
 DRAWN = """(lab, cells) => Object.fromEntries(cells.map(cell => {
   const rect = lab.querySelector(`[data-cell="${cell}"]`);
   const texts = [rect?.nextElementSibling, cell.startsWith("desc") ? rect?.nextElementSibling?.nextElementSibling : null];
   return [cell, texts.filter(Boolean).map(text => text.textContent).join(" ")];
 }))"""
-
-
-@pytest.fixture
-def lab(run_all, workbook, write_notebook):
-    write_notebook(workbook / "my" / "bootstrap.ipynb", NOTEBOOK)
-    page = run_all("bootstrap.ipynb")
-    found = page.locator(".memlab-lab")
-    expect(found.locator("[data-cell='desc-40-40']")).to_be_visible()
-    return LabPage(page, found)
 
 
 def agrees(lab):
@@ -57,7 +45,7 @@ def agrees(lab):
 
 def moment(lab):
     """The slider inside a step, and what it says."""
-    return lab.lab.get_by_role("slider", name="Inside this step")
+    return lab.slider("Inside this step")
 
 
 def mark(lab, words):
@@ -67,7 +55,7 @@ def mark(lab, words):
 
 def test_a_page_comes_to_describe_itself_by_mouse(lab):
     assert agrees(lab) == "ffffAAAA"
-    lab.button("Ask for a struct slab").click()
+    lab.press("Ask for a struct slab")
     lab.says("Asked for a struct slab and got the one at byte 128 of page 40: built 2 slabs, wrote 185 words in 21 steps.")
     assert agrees(lab) == "SSffAAAA"
     end = lab.in_kernel("hash(str(m.snapshot().parts()))")
@@ -78,119 +66,87 @@ def test_a_page_comes_to_describe_itself_by_mouse(lab):
     expect(lab.lab).to_contain_text("The struct slab at byte 64 of page 40 is written: it describes page 41")
     expect(lab.lab.locator("svg .ml-written")).to_have_count(4)  # flags, buddy, counts, virt
     assert agrees(lab) == "SSffAAAA"
-    expect(lab.lab.locator(".memlab-details")).to_contain_text("page 40, struct slab[1].virt")
-    expect(lab.lab.locator(".memlab-details")).to_contain_text(f"0 → {lab.in_kernel('m.page_address(41)'):#x} (41+0x0)")
+    lab.details("page 40, struct slab[1].virt")
+    lab.details(f"0 → {lab.in_kernel('m.page_address(41)'):#x} (41+0x0)")
 
     inside.fill(str(mark(lab, "The block is split")))  # and back
-    expect(lab.lab.locator(".memlab-details")).to_contain_text("struct page 40) → ")
+    lab.details("struct page 40) → ")
     assert agrees(lab) == "ffffAAAA"
     assert lab.in_kernel("hash(str(m.snapshot().parts()))") == end  # only the picture went back
     inside.fill(inside.get_attribute("max"))
     assert agrees(lab) == "SSffAAAA"
 
     virt = lab.in_kernel("m.page_address(40) - m.B + 48 >> 3")
-    lab.lab.locator(f"[data-cell='w-40-{virt}']").click()
-    lab.says("Selected page 40, struct slab[0].virt: 40+0x0.")
-    expect(lab.lab.locator(".memlab-details")).to_contain_text(f"{lab.in_kernel('m.page_address(40) + 48'):#x}")
+    lab.click(f"w-40-{virt}", "Selected page 40, struct slab[0].virt: 40+0x0.")
+    lab.details(f"{lab.in_kernel('m.page_address(40) + 48'):#x}")
 
-    lab.button("Ask for a struct slab").click()
-    lab.says("Asked for a struct slab and got the one at byte 192 of page 40: no slab had to be built")
-    lab.button("Use up descriptors").click()
-    lab.says("Took all 143 free descriptors")
-    lab.button("Take a block").click()
-    lab.says("Took pages 42 to 43, order 1: it had just that order")
+    lab.press("Ask for a struct slab", "Asked for a struct slab and got the one at byte 192 of page 40: no slab had to be built")
+    lab.press("Use up descriptors", "Took all 143 free descriptors")
+    lab.press("Take a block", "Took pages 42 to 43, order 1: it had just that order")
     assert agrees(lab) == "SSAAAAAA"
-    lab.button("Undo").click()
-    lab.says("Undone: Took pages 42 to 43")
+    lab.press("Undo", "Undone: Took pages 42 to 43")
     assert agrees(lab) == "SSffAAAA"
-    lab.button("Redo").click()
-    lab.says("Redone: Took pages 42 to 43")
-    lab.button("Free a block").click()
-    lab.says("Freed page 46, order 0; nothing was allocated for that.")
-    lab.button("Ask for a page").click()
-    lab.says("Asked for a page and got page 46: no slab had to be built")
-    lab.lab.locator("[data-cell='page-41']").click()  # either page shows both
-    lab.says("Selected page 41, slab, order 0")
+    lab.press("Redo", "Redone: Took pages 42 to 43")
+    lab.press("Free a block", "Freed page 46, order 0; nothing was allocated for that.")
+    lab.press("Ask for a page", "Asked for a page and got page 46: no slab had to be built")
+    lab.click("page-41", "Selected page 41, slab, order 0")  # either page shows both
     assert agrees(lab) == "SSAAAAAA"
-    lab.button("Give back descriptors").click()
-    lab.says("Gave back")
+    lab.press("Give back descriptors", "Gave back")
     expect(lab.lab.get_by_role("status")).to_contain_text("pages 40 and 41 of the arena stay slabs")
-    lab.lab.get_by_role("slider", name="Time").fill("0")
+    lab.slider("Time").fill("0")
     assert agrees(lab) == "ffffAAAA"
 
 
 def test_the_keyboard_alone_will_do_and_no_key_reaches_the_notebook(lab):
-    page, cells = lab.page, lab.notebook_cells()
     lab.button("Ask for a page").focus()
-    page.keyboard.press("Enter")
-    lab.says("Asked for a page and got page 43: built 3 slabs")
+    lab.keys("Enter", says="Asked for a page and got page 43: built 3 slabs")
     assert agrees(lab) == "SSSAAAAA"
 
     moment(lab).focus()
-    page.keyboard.press("Home")
+    lab.keys("Home")
     expect(lab.lab).to_contain_text("alloc_pages() is called.")
     assert agrees(lab) == "ffffAAAA"
     k = mark(lab, "The mem_desc of page 40 now names")
-    for _ in range(k):
-        page.keyboard.press("ArrowRight")
+    lab.keys(*k * ["ArrowRight"])
     expect(lab.lab).to_contain_text(
         "The mem_desc of page 40 now names a struct slab at byte 0 of page 40 itself, which is not written yet."
     )
     assert agrees(lab)[:2] == "Sf"
-    page.keyboard.press("ArrowLeft")
+    lab.keys("ArrowLeft")
     expect(lab.lab).to_contain_text("A new struct buddy on page 41 describes page 40, order 0.")
     assert agrees(lab)[:2] == "ff"
     expect(moment(lab)).to_be_focused()
-    page.keyboard.press("End")
+    lab.keys("End")
     assert agrees(lab) == "SSSAAAAA"
 
     lab.picture.focus()
     assert lab.selected() == "page 40, slab, order 0, selected"  # in the map, which is the second panel
-    for key in ("ArrowLeft", "Home"):
-        page.keyboard.press(key)
+    lab.keys("ArrowLeft", "Home")
     assert lab.selected() == "page 40, struct slab[0].flags: 0x20"
-    for _ in range(6):
-        page.keyboard.press("ArrowDown")
-    page.keyboard.press("ArrowRight")
+    lab.keys(*6 * ["ArrowDown"], "ArrowRight")
     assert lab.selected() == "page 40, struct slab[1].virt: 41+0x0"
-    page.keyboard.press("Enter")
-    lab.says("Selected page 40, struct slab[1].virt: 41+0x0.")
+    lab.keys("Enter", says="Selected page 40, struct slab[1].virt: 41+0x0.")
     expect(lab.picture).to_be_focused()  # patched, not replaced
 
-    # JupyterLab's command mode would delete this cell, and insert one
-    for place in (lab.picture, lab.button("Take a block"), moment(lab)):
-        place.focus()
-        for key in ("d", "d", "b", "a", "x", "Escape", "d", "d"):
-            page.keyboard.press(key)
-        expect(place).to_be_focused()
-        assert lab.notebook_cells() == cells
+    lab.keeps_its_keys(lab.picture, lab.button("Take a block"), moment(lab))
 
     lab.button("Use up descriptors").focus()
-    page.keyboard.press("Space")
-    lab.says("Took all")
-    lab.lab.get_by_role("slider", name="Order to free").focus()
-    page.keyboard.press("End")
-    page.keyboard.press("Tab")
+    lab.keys("Space", says="Took all")
+    lab.slider("Order to free").focus()
+    lab.keys("End", "Tab")
     expect(lab.button("Free a block")).to_be_focused()
-    page.keyboard.press("Enter")
-    lab.says("Freed pages 48 to 55, order 3")
+    lab.keys("Enter", says="Freed pages 48 to 55, order 3")
     lab.button("Undo").focus()
-    page.keyboard.press("Enter")
-    lab.says("Undone: Freed pages 48 to 55")
+    lab.keys("Enter", says="Undone: Freed pages 48 to 55")
     lab.button("Reset").focus()
-    page.keyboard.press("Enter")
-    lab.says("Undid all 2 steps")
+    lab.keys("Enter", says="Undid all 2 steps")
     lab.picture.focus()  # where the block was that was free for a moment: back to the first
-    for key in ("Home", "Enter"):
-        page.keyboard.press(key)
-    lab.says("Selected page 40, free block, order 2")
+    lab.keys("Home", "Enter", says="Selected page 40, free block, order 2")
     assert agrees(lab) == "ffffAAAA"
 
 
 def test_20_random_actions_leave_ram_in_order(lab):
-    seed = 20211025
-    rng, done = random.Random(seed), []
-    names = (
+    names = [
         "Ask for a struct slab",
         "Ask for a page",
         "Free a block",
@@ -199,15 +155,12 @@ def test_20_random_actions_leave_ram_in_order(lab):
         "Give back descriptors",
         "Undo",
         "Redo",
-    )
-    for _ in range(20):
-        usable = [name for name in names if lab.button(name).get_attribute("aria-disabled") != "true"]
-        done.append(rng.choice(usable))
-        try:
-            lab.button(done[-1]).click()
+    ]
+    with lab.at_random(20211025) as (rng, done):
+        for _ in range(20):
+            usable = [name for name in names if lab.button(name).get_attribute("aria-disabled") != "true"]
+            done.append(rng.choice(usable))
+            lab.press(done[-1])
             assert lab.in_kernel("m.check()") is None
             expect(lab.lab.get_by_role("alert")).to_be_empty()
-        except BaseException as error:
-            error.add_note(f"seed {seed}, actions: {', '.join(done)}\n{lab.in_kernel('lab.session.code()')}")
-            raise
     assert lab.in_kernel("len(lab.session.steps)") > 5

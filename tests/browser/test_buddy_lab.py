@@ -1,8 +1,5 @@
 """The Buddy lab in a real JupyterLab: by mouse and by keyboard, with picture, sentence and RAM compared after each step."""
 
-import random
-
-import pytest
 from lab_page import LabPage
 from playwright.sync_api import expect
 
@@ -22,7 +19,8 @@ def lists(view):
 from memlab.list_head import list_for_each
 from memlab.labs import buddy_lab
 """
-ONE = "lab = buddy_lab()\nlab"
+NOTEBOOK = f"{RAM}\nlab = buddy_lab()\nlab"
+SEEN = "[data-cell='page-128']"  # when the lab is drawn
 # The words that stand on cells of the page map, by first page: the letters whose middle is in the cell's box.
 DRAWN = """lab => {
   const letters = [...lab.querySelectorAll('[data-fragment^="page_map-letters"] text.ml-first')].flatMap((text) =>
@@ -67,16 +65,10 @@ class BuddyPage(LabPage):
         return ram
 
     def order(self, value, name="Order"):
-        self.lab.get_by_role("slider", name=name, exact=True).fill(str(value))
+        self.slider(name).fill(str(value))
 
 
-@pytest.fixture
-def lab(run_all, workbook, write_notebook):
-    write_notebook(workbook / "my" / "buddy.ipynb", RAM, ONE)
-    page = run_all("buddy.ipynb")
-    found = page.locator(".memlab-lab")
-    expect(found.locator("[data-cell='page-128']")).to_be_visible()
-    return BuddyPage(page, found)
+LAB_PAGE = BuddyPage
 
 
 def test_the_lab_of_the_first_notebook_works(run_all):
@@ -84,56 +76,45 @@ def test_the_lab_of_the_first_notebook_works(run_all):
     page.evaluate("() => { const n = jupyterapp.shell.currentWidget.content; return n.scrollToItem(n.widgets.length - 1); }")
     lab = LabPage(page, page.locator(".memlab-lab").last)
     expect(lab.lab.locator("[data-cell='page-128']")).to_be_visible()
-    lab.button("Allocate").click()
-    lab.says("Allocated order 0 at page 128: split a block of order 6 down; took 6 descriptors, rewrote 32 mem_desc words.")
+    lab.press("Allocate", "Allocated order 0 at page 128: split a block of order 6 down; took 6 descriptors, rewrote 32 mem_desc words.")
 
 
 def test_allocate_split_free_fill_and_storm_by_mouse(lab):
     assert lab.agrees() == {128: "f6"}
-    lab.button("Free all").click(force=True)  # dimmed, and says why
-    lab.says("No block of pages 128 to 191 is allocated.")
+    lab.press("Free all", "No block of pages 128 to 191 is allocated.", dimmed=True)
 
     lab.order(2)
-    lab.button("Allocate").click()
-    lab.says("Allocated order 2 at page 128: split a block of order 6 down; took 4 descriptors, rewrote 32 mem_desc words.")
+    lab.press("Allocate", "Allocated order 2 at page 128: split a block of order 6 down; took 4 descriptors, rewrote 32 mem_desc words.")
     assert lab.agrees() == {128: "A2", 132: "f2", 136: "f3", 144: "f4", 160: "f5"}
 
-    lab.button("Split").click()
-    lab.says("Split the block at page 128 into two of order 1")
+    lab.press("Split", "Split the block at page 128 into two of order 1")
     assert lab.agrees() == {128: "A1", 130: "A1", 132: "f2", 136: "f3", 144: "f4", 160: "f5"}
 
-    lab.lab.locator("[data-cell='page-131']").click()
-    lab.says("Selected page 131, allocated block, order 1 from page 130.")
+    lab.click("page-131", "Selected page 131, allocated block, order 1 from page 130.")
     address = lab.in_kernel("lab.machine.page_address(131)")
-    expect(lab.lab.locator(".memlab-details")).to_contain_text(f"{address:#x}")
+    lab.details(f"{address:#x}")
     buddy = lab.in_kernel("lab.machine.mem_desc(131).address")
     bytes_ = lab.in_kernel(f"lab.machine.read({buddy + 32}, 8).hex(' ')")
     expect(lab.lab.locator("[data-fragment='descriptor-fields']")).to_contain_text(bytes_)
 
-    lab.button("Free").click()
-    lab.says("Freed order 1 at page 130: no merge, since its buddy at page 128 is in use")
+    lab.press("Free", "Freed order 1 at page 130: no merge, since its buddy at page 128 is in use")
     assert lab.agrees() == {128: "A1", 130: "f1", 132: "f2", 136: "f3", 144: "f4", 160: "f5"}
-    lab.button("Free").click(force=True)  # page 130 is still selected, and free
-    lab.says("Page 130 is in a free block")
+    lab.press("Free", "Page 130 is in a free block", dimmed=True)
 
-    lab.lab.locator("[data-cell='list-136']").click()  # in the free lists
-    lab.says("Selected free block at page 136, number 1 of 1 on the list of order 3.")
-    lab.lab.locator("[data-cell='block-128']").click()  # in the tree
-    lab.says("Selected allocated block of 2 pages, order 1, at page 128.")
-    lab.button("Free").click()
-    lab.says("Freed order 1 at page 128: merged 5 times into a free block of order 6 at page 128; gave back 5 descriptors")
+    lab.click("list-136", "Selected free block at page 136, number 1 of 1 on the list of order 3.")  # in the free lists
+    lab.click("block-128", "Selected allocated block of 2 pages, order 1, at page 128.")  # in the tree
+    lab.press("Free", "Freed order 1 at page 128: merged 5 times into a free block of order 6 at page 128; gave back 5 descriptors")
     assert lab.agrees() == {128: "f6"}
 
     lab.lab.get_by_role("spinbutton", name="Bytes").fill("10000")
-    lab.button("Allocate bytes").click()
+    lab.press("Allocate bytes")
     lab.says("10,000 bytes need order 2: 6,384 bytes of 16 KiB (39 %) lost inside the block. Allocated order 2 at page 128")
     assert lab.agrees()[128] == "A2"
 
     lab.order(1, "Fill order")
-    lab.button("Fill").click()
-    lab.says("Filled memory with 30 blocks of order 1; took 26 descriptors, rewrote")
+    lab.press("Fill", "Filled memory with 30 blocks of order 1; took 26 descriptors, rewrote")
     assert lab.agrees() == {128: "A2", **dict.fromkeys(range(132, 192, 2), "A1")}
-    inside = lab.lab.get_by_role("slider", name="Inside this step")
+    inside = lab.slider("Inside this step")
     inside.fill("4")  # as RAM was then: five blocks
     expect(lab.lab.locator("[data-cell='block-144']")).to_have_count(1)
     expect(lab.lab.locator("[data-cell='block-160']")).to_have_count(1)
@@ -142,98 +123,72 @@ def test_allocate_split_free_fill_and_storm_by_mouse(lab):
     expect(lab.lab.locator("[data-cell='block-190']")).to_have_count(1)
     lab.agrees()
 
-    lab.button("Free all").click()
-    lab.says("Freed 31 blocks with 30 merges; gave back 30 descriptors")
+    lab.press("Free all", "Freed 31 blocks with 30 merges; gave back 30 descriptors")
     assert lab.agrees() == {128: "f6"}
 
     lab.lab.get_by_role("spinbutton", name="Seed").fill("7")
-    lab.button("Storm").click()
-    lab.says("Storm 7 of 20 steps: ")
+    lab.press("Storm", "Storm 7 of 20 steps: ")
     after = lab.agrees()
-    lab.button("Undo").click()
-    lab.says("Undone: Storm 7")
+    lab.press("Undo", "Undone: Storm 7")
     assert lab.agrees() == {128: "f6"}
-    lab.button("Redo").click()
-    lab.says("Redone: Storm 7")
+    lab.press("Redo", "Redone: Storm 7")
     assert lab.agrees() == after
-    lab.lab.get_by_role("slider", name="Time").fill("2")
+    lab.slider("Time").fill("2")
     lab.says("After step 2 of")
     assert lab.agrees() == {128: "A1", 130: "A1", 132: "f2", 136: "f3", 144: "f4", 160: "f5"}
-    lab.button("Reset").click()
-    lab.says("Undid all 2 steps")
+    lab.press("Reset", "Undid all 2 steps")
     assert lab.agrees() == {128: "f6"}
 
 
 def test_the_keyboard_alone_will_do_and_no_key_reaches_the_notebook(lab):
-    page, cells = lab.page, lab.notebook_cells()
 
-    def press(*keys):
-        for key in keys:
-            page.keyboard.press(key)
-
-    lab.lab.get_by_role("slider", name="Order", exact=True).focus()
-    press("ArrowRight", "ArrowRight", "ArrowRight", "Tab")
+    lab.slider("Order").focus()
+    lab.keys("ArrowRight", "ArrowRight", "ArrowRight", "Tab")
     expect(lab.button("Allocate")).to_be_focused()
-    press("Enter")
-    lab.says("Allocated order 3 at page 128")
+    lab.keys("Enter", says="Allocated order 3 at page 128")
     assert lab.agrees() == {128: "A3", 136: "f3", 144: "f4", 160: "f5"}
-    press("Tab")
+    lab.keys("Tab")
     expect(lab.lab.get_by_role("spinbutton", name="Bytes")).to_be_focused()
-    press("ControlOrMeta+a", "1", "2", "0", "0", "0", "Tab", "Enter")
+    lab.keys("ControlOrMeta+a", "1", "2", "0", "0", "0", "Tab", "Enter")
     lab.says("12,000 bytes need order 2: 4,384 bytes of 16 KiB (27 %) lost inside the block. Allocated order 2 at page 136")
     assert lab.agrees() == {128: "A3", 136: "A2", 140: "f2", 144: "f4", 160: "f5"}
-    press("Tab")
+    lab.keys("Tab")
     expect(lab.button("Split")).to_be_focused()
-    press("Space")
-    lab.says("Split the block at page 136 into two of order 1")
+    lab.keys("Space", says="Split the block at page 136 into two of order 1")
     assert lab.agrees() == {128: "A3", 136: "A1", 138: "A1", 140: "f2", 144: "f4", 160: "f5"}
 
     lab.picture.focus()
     assert lab.selected() == "page 136, allocated block, order 1, selected"
-    press("ArrowRight", "ArrowRight", "ArrowRight")
+    lab.keys("ArrowRight", "ArrowRight", "ArrowRight")
     assert lab.selected() == "page 139, allocated block, order 1 from page 138"
-    press("Enter")
-    lab.says("Selected page 139, allocated block, order 1 from page 138.")
+    lab.keys("Enter", says="Selected page 139, allocated block, order 1 from page 138.")
     expect(lab.picture).to_be_focused()  # patched, not replaced
-    press("ArrowDown", "ArrowUp", "Home", "End", "ArrowUp", "ArrowLeft")
+    lab.keys("ArrowDown", "ArrowUp", "Home", "End", "ArrowUp", "ArrowLeft")
     assert lab.selected().startswith("page 142,")
-    press("ArrowRight", "ArrowRight")  # past the end of a row: into the tree beside it
+    lab.keys("ArrowRight", "ArrowRight")  # past the end of a row: into the tree beside it
     assert " of " in lab.selected()
     assert "at page" in lab.selected()
 
-    # JupyterLab's command mode would delete this cell, and insert one
-    for place in (lab.picture, lab.button("Free")):
-        place.focus()
-        press("d", "d", "b", "a", "x", "Escape", "d", "d")
-        expect(place).to_be_focused()
-        assert lab.notebook_cells() == cells
+    lab.keeps_its_keys(lab.picture, lab.button("Free"))
 
-    press("Enter")
-    lab.says("Freed order 1 at page 138: no merge, since its buddy at page 136 is in use")
+    lab.keys("Enter", says="Freed order 1 at page 138: no merge, since its buddy at page 136 is in use")
     assert lab.agrees() == {128: "A3", 136: "A1", 138: "f1", 140: "f2", 144: "f4", 160: "f5"}
-    press("Tab", "Tab", "Enter")
-    lab.says("Filled memory with 54 blocks of order 0")
+    lab.keys("Tab", "Tab", "Enter", says="Filled memory with 54 blocks of order 0")
     assert lab.agrees()[191] == "A0"
-    press("Tab", "Enter")
-    lab.says("Freed 56 blocks with 55 merges")
+    lab.keys("Tab", "Enter", says="Freed 56 blocks with 55 merges")
     assert lab.agrees() == {128: "f6"}
-    press("Tab", "Tab", "ArrowLeft", "Tab", "Enter")
-    lab.says("Storm 1 of 10 steps: ")
+    lab.keys("Tab", "Tab", "ArrowLeft", "Tab", "Enter", says="Storm 1 of 10 steps: ")
     lab.agrees()
-    press("Tab", "Enter")
-    lab.says("Undone: Storm 1")
+    lab.keys("Tab", "Enter", says="Undone: Storm 1")
     assert lab.agrees() == {128: "f6"}
 
 
 def test_20_random_actions_leave_ram_in_order(lab):
-    seed = 20211025
-    rng, done = random.Random(seed), []
     names = ["Allocate", "Allocate", "Allocate", "Allocate bytes", "Split", "Free", "Free", "Fill", "Free all", "Storm", "Undo", "Redo"]
-    try:
+    with lab.at_random(20211025) as (rng, done):
         while len(done) < 20:
             cell = rng.choice(lab.lab.locator("[data-cell]").evaluate_all("cells => cells.map(cell => cell.dataset.cell)"))
-            lab.lab.locator(f"[data-cell='{cell}']").click()
-            lab.says("Selected ")
+            lab.click(cell, "Selected ")
             lab.order(rng.randrange(4))
             lab.order(rng.randrange(3), "Fill order")
             lab.lab.get_by_role("spinbutton", name="Seed").fill(str(rng.randrange(99)))
@@ -243,9 +198,6 @@ def test_20_random_actions_leave_ram_in_order(lab):
                 button.click()
                 expect(lab.lab.get_by_role("status")).not_to_contain_text("Selected ")
                 lab.agrees()
-    except BaseException as error:
-        error.add_note(f"seed {seed}, actions {done}")
-        raise
     assert len({name for _, name in done}) > 5
 
 
@@ -276,9 +228,8 @@ other
 """
 
 
-def test_views_of_a_machine_stay_in_step_and_labs_of_two_machines_apart(run_all, workbook, write_notebook):
-    write_notebook(workbook / "my" / "views.ipynb", RAM, TWO_VIEWS, SECOND_VIEW, ANOTHER_LAB)
-    page = run_all("views.ipynb")
+def test_views_of_a_machine_stay_in_step_and_labs_of_two_machines_apart(run_cells):
+    page = run_cells(RAM, TWO_VIEWS, SECOND_VIEW, ANOTHER_LAB)
     page.set_viewport_size({"width": 1400, "height": 4000})  # JupyterLab draws only what is in sight
     one, two = (
         BuddyPage(page, page.locator(f".memlab-lab[aria-label='{title}']").first, name)
@@ -289,13 +240,12 @@ def test_views_of_a_machine_stay_in_step_and_labs_of_two_machines_apart(run_all,
         expect(view.lab.locator("[data-cell^='page-']").first).to_be_visible()
     untouched = other.lab.inner_html()
 
-    one.button("Allocate").click()
-    one.says("Allocated order 0 at page 128")
+    one.press("Allocate", "Allocated order 0 at page 128")
     assert one.agrees() == two.agrees() == {128: "A0", 129: "f0", 130: "f1", 132: "f2", 136: "f3", 144: "f4", 160: "f5"}
     expect(two.lab.get_by_role("status")).to_have_text("Ready.")  # only the view that acted speaks
 
-    two.lab.get_by_role("combobox", name="Size").select_option("too large")
-    two.button("Grab").click()
+    two.menu("Size").select_option("too large")
+    two.press("Grab")
     alert = two.lab.get_by_role("alert")
     expect(alert).to_contain_text("That failed (OSError: out of luck). RAM is as it was before")
     assert two.agrees() == one.agrees()
@@ -304,9 +254,8 @@ def test_views_of_a_machine_stay_in_step_and_labs_of_two_machines_apart(run_all,
     expect(alert).to_be_empty()
     assert one.agrees() == {128: "f6"}
 
-    two.lab.get_by_role("combobox", name="Size").select_option("large")
-    two.button("Grab").click()
-    two.says("Grabbed a large block.")
+    two.menu("Size").select_option("large")
+    two.press("Grab", "Grabbed a large block.")
     assert one.agrees() == {128: "A5", 160: "f5"}
 
     page.evaluate(
@@ -315,8 +264,7 @@ def test_views_of_a_machine_stay_in_step_and_labs_of_two_machines_apart(run_all,
     for view in (one, two):
         expect(view.lab.locator("[data-cell='block-160']")).to_have_count(1)
         assert view.agrees() == {128: "A5", 160: "A4", 176: "f4"}
-    one.button("Undo").click()
-    one.says("Undone: RAM was changed by code in a notebook cell.")
+    one.press("Undo", "Undone: RAM was changed by code in a notebook cell.")
     assert two.agrees() == {128: "A5", 160: "f5"}
 
     for name in ("Hexadecimal", "Show code", "Large"):
@@ -330,7 +278,7 @@ def test_views_of_a_machine_stay_in_step_and_labs_of_two_machines_apart(run_all,
     assert other.lab.inner_html() == untouched
     other.order(1)
     for _ in range(2):
-        other.button("Allocate").click()
+        other.press("Allocate")
     other.says("Your buddy_of(4098, 1) gives 4100; the machine differs: its buddy is page 4096")
     expect(other.lab.locator("rect.ml-mark.ml-yours")).to_have_count(1)
     expect(other.lab.locator("rect.ml-mark.ml-machine")).to_have_count(1)

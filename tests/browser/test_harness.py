@@ -13,9 +13,8 @@ VBox([clicks, shown])
 """
 
 
-def test_a_click_in_the_page_reaches_python_and_its_answer_comes_back(run_all, workbook, write_notebook):
-    write_notebook(workbook / "my" / "harness_click.ipynb", COUNTER)
-    page = run_all("harness_click.ipynb")
+def test_a_click_in_the_page_reaches_python_and_its_answer_comes_back(run_cells):
+    page = run_cells(COUNTER)
     shown = page.locator(".widget-html-content")
     expect(shown).to_have_text("no click")
     page.get_by_role("button", name="Click me").click()
@@ -23,10 +22,9 @@ def test_a_click_in_the_page_reaches_python_and_its_answer_comes_back(run_all, w
 
 
 @pytest.mark.parametrize(("source", "said"), [("1 / 0", "raised"), ("import sys; print('x', file=sys.stderr)", "wrote to stderr")])
-def test_a_cell_that_raises_or_warns_fails_the_run(run_all, workbook, write_notebook, source, said):
-    write_notebook(workbook / "my" / "harness_bad.ipynb", "print('fine')", source)
+def test_a_cell_that_raises_or_warns_fails_the_run(run_cells, source, said):
     with pytest.raises(AssertionError, match=said):
-        run_all("harness_bad.ipynb")
+        run_cells("print('fine')", source)
 
 
 LOSE_THE_FIRST_SHOW = """
@@ -43,10 +41,9 @@ LOSE_THE_FIRST_SHOW = """
 """
 
 
-def test_a_lab_whose_first_message_is_lost_asks_again(run_all, workbook, write_notebook, jupyterlab):
+def test_a_lab_whose_first_message_is_lost_asks_again(run_cells, jupyterlab):
     jupyterlab.evaluate(LOSE_THE_FIRST_SHOW)
-    write_notebook(workbook / "my" / "harness_lost.ipynb", "from memlab.labs import buddy_lab\nbuddy_lab(pages=16)")
-    run_all("harness_lost.ipynb")
+    run_cells("from memlab.labs import buddy_lab\nbuddy_lab(pages=16)")
     expect(jupyterlab.locator(".memlab-lab [data-cell]").first).to_be_attached()
     assert jupyterlab.evaluate("window.lost") == 1
 
@@ -60,9 +57,8 @@ display(lab, predict("02.a"))
 """
 
 
-def test_after_a_restart_of_the_kernel_labs_and_panels_say_that_they_must_be_run_again(run_all, workbook, write_notebook):
-    write_notebook(workbook / "my" / "harness_restart.ipynb", RESTARTED)
-    page = run_all("harness_restart.ipynb")
+def test_after_a_restart_of_the_kernel_labs_and_panels_say_that_they_must_be_run_again(run_cells):
+    page = run_cells(RESTARTED)
     lab, panel = page.locator(".memlab-lab"), page.locator(".memlab-panel")
     expect(lab.locator("[data-cell]").first).to_be_attached()
     page.evaluate("jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
@@ -74,9 +70,8 @@ def test_after_a_restart_of_the_kernel_labs_and_panels_say_that_they_must_be_run
     expect(lab.get_by_role("status")).to_contain_text("Allocated order 0")
 
 
-def test_a_lab_that_waits_for_a_cell_says_so_and_then_answers(run_all, workbook, write_notebook):
-    write_notebook(workbook / "my" / "harness_wait.ipynb", RESTARTED)
-    page = run_all("harness_wait.ipynb")
+def test_a_lab_that_waits_for_a_cell_says_so_and_then_answers(run_cells):
+    page = run_cells(RESTARTED)
     lab, panel = page.locator(".memlab-lab"), page.locator(".memlab-panel")
     expect(lab.locator("[data-cell]").first).to_be_attached()
     page.evaluate(

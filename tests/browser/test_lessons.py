@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from lab_page import DELETE_AND_INSERT, notebook_cells
 from lesson_cells import CELLS
 from playwright.sync_api import expect
 from test_axe import AXE
-
-DELETE_AND_INSERT = ("d", "d", "b", "a", "x", "Escape", "d", "d")
 
 
 class LessonPage:
@@ -27,15 +26,10 @@ class LessonPage:
     def button(panel, name):
         return panel.get_by_role("button", name=name, exact=True)
 
-    def notebook_cells(self):
-        return self.page.evaluate("jupyterapp.shell.currentWidget.content.widgets.map(cell => cell.model.id)")
-
 
 @pytest.fixture
-def lessons(run_all, workbook, write_notebook, request):
-    name = f"lessons-{request.node.originalname}.ipynb"  # a kernel of its own: what was revealed once stays so
-    write_notebook(workbook / "my" / name, *CELLS)
-    return LessonPage(run_all(name))
+def lessons(run_cells):
+    return LessonPage(run_cells(*CELLS))  # a kernel for each test: what was revealed once stays so
 
 
 def test_by_mouse_each_panel_does_what_it_says_and_axe_finds_nothing(lessons, npm_file):
@@ -106,7 +100,7 @@ def test_by_mouse_each_panel_does_what_it_says_and_axe_finds_nothing(lessons, np
 
 def test_by_keyboard_alone_and_no_key_reaches_the_notebook(lessons):
     p, page = lessons, lessons.page
-    cells = p.notebook_cells()
+    cells = notebook_cells(page)
     p.prediction.get_by_role("radio").first.focus()
     page.keyboard.press("Space")
     for key in ("ArrowDown", "ArrowDown", "Enter"):
@@ -153,4 +147,4 @@ def test_by_keyboard_alone_and_no_key_reaches_the_notebook(lessons):
         for key in DELETE_AND_INSERT:
             page.keyboard.press(key)
         expect(place).to_be_focused()
-        assert p.notebook_cells() == cells
+        assert notebook_cells(page) == cells

@@ -6,7 +6,8 @@ Nesting lab and chapter 10.  Standard library only; imports the core and consume
     search.py     the search                         choices.py    what it may do in a state, and what interrupts do meanwhile
     report.py     what it found                      steps.py      sequences of that, which can be run again
     survey.py     whether a state is in order,       gauge.py      depths, and the events at which an interrupt would matter
-                  and its canonical form             workers.py    several processes          __main__.py   the command line
+                  and its canonical form             expand.py     all that can be done in a state, in one process or several
+    __main__.py   the command line
 """
 
 from .choices import DEFAULT, EVERYTHING, HANDLERS, OPERATIONS

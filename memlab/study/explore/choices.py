@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from ...cache_table import COUNTS, LIST, PARTIAL
+from ...addresses import word
+from ...cache_table import free_objects
 from ...gfp import GFP
+from ...kmem_cache import view_for
+from ...list_head import list_first
 from ...machine import Machine
 from ...memdesc import MemType
+from ...words import LIST, PARTIAL
 from ..consumers import EatBuddies, EatSlabs, descriptor_cache
 from .survey import Survey
 
@@ -91,7 +95,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     ),
     "alloc_pages_bulk": Operation(lambda m, _: m.alloc_pages_bulk(3), _once, "m.alloc_pages_bulk(3)", only_depth=True),
     "kmem_cache_alloc_bulk": Operation(
-        lambda m, _: m._view(m.KC_BUDDY).alloc_bulk(6), _once, 'm.caches["kmem_cache_buddy"].alloc_bulk(6)', only_depth=True
+        lambda m, _: view_for(m, m.KC_BUDDY).alloc_bulk(6), _once, 'm.caches["kmem_cache_buddy"].alloc_bulk(6)', only_depth=True
     ),
 }
 # what a search tries unless it is told otherwise, and what it can try besides
@@ -131,21 +135,17 @@ def _eat_both(m: Machine, _busy: int) -> None:
     EatBuddies(m)()
 
 
-def on_hand(m: Machine, ci: int) -> int:
+def on_hand(m: Machine, c: int) -> int:
     """Return how many objects of a cache of descriptors the running CPU can take before it must grow: 0, 1, or 2 for more (free_descriptors counts)."""
-    w = m.w
-    cpu_slab, link, _, _, node = m.shape_of[ci]
-    p = m.percpu + cpu_slab
-    n, obj = w[node], w[p]  # a partial slab has one at least
+    percpu, link, _, _, node = m.shape_of[c]
+    p = m.percpu + percpu
+    n, obj = m.nr_partial_of[node], m.cpu_freelist_of[p]  # a partial slab has one at least
     if obj:
-        n += 2 if w[(obj - link) >> 3] else 1
-    active = w[p + 1]
-    if active and n < 2:
-        c = w[((active - m.B) >> 3) + COUNTS]
-        n += (c >> 16 & 0xFFFF) - (c & 0xFFFF)
-    if n == 1 and w[node]:
-        c = w[((w[node + PARTIAL] - m.B) >> 3) - LIST + COUNTS]
-        n = (c >> 16 & 0xFFFF) - (c & 0xFFFF)
+        n += 2 if m.w[(obj - link) >> 3] else 1
+    if m.cpu_slab_of[p] and n < 2:
+        n += free_objects(m, word(m.cpu_slab_of[p]))
+    if n == 1 and m.nr_partial_of[node]:
+        n = free_objects(m, list_first(m, node + PARTIAL) - LIST)
     return min(n, 2)
 
 

@@ -1,18 +1,17 @@
 """Gauge: how deep an operation goes, at which events an interrupt would matter, and interrupts at those events; the quick way, for a search.
 
-Used by search.py.  Imports choices, steps and the core.
+Used by expand.py.  Imports choices and the core.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...machine import Machine
+from ...points import POINTS
 from ...ram import KernelBug
-from ...trace import POINTS
 from .choices import HANDLERS, HandlerKind, on_hand
-from .steps import Step, busy_block
 
 
 class Gauge:
@@ -31,19 +30,21 @@ class Gauge:
         self._handlers: list[tuple[str, Callable[[Machine, int, int, int], bool]]] = []
         self._busy = -1
         self._inside = self._watched = False
+        m._listened = True
+        m.write_in_line()
         for points in POINTS.values():
             for point in points:
                 setattr(m, point.attribute, self._wrap(getattr(m, point.attribute), point.may_fail))
 
-    def reset(self, step: Step, handlers: tuple[str, ...] = ()) -> None:
-        """Begin to count for a step.  ``handlers``: whose chances are of interest."""
+    def reset(self, interrupts: Sequence[tuple[int, str]] = (), busy: int = -1, handlers: tuple[str, ...] = ()) -> None:
+        """Begin to count for a step: its interrupts, and the block that it is busy with.  ``handlers``: whose chances are of interest."""
         self.depth = self.events = self.allocations = self._now = 0
         self.chances.clear()
-        self._due = dict(step.interrupts)
+        self._due = dict(interrupts)
         self._handlers = [(name, HANDLERS[name].of_use) for name in handlers]
-        self._last = step.interrupts[-1][0] if step.interrupts else 0
-        self._watched = bool(step.interrupts or handlers)
-        self._busy = busy_block(step)
+        self._last = interrupts[-1][0] if interrupts else 0
+        self._watched = bool(interrupts or handlers)
+        self._busy = busy
 
     def _wrap(self, call: Callable[..., object], may_fail: bool) -> Callable[..., object]:
         def gauged(*args: Any, **kwargs: Any) -> object:

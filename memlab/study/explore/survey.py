@@ -15,15 +15,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from ...cache_table import CACHE, COUNTS, CPU_ROW, FREELIST, LIST, NODE_WORDS, NR_SLABS, PARTIAL, SLAB_BUDDY, VIRT
-from ...machine import Machine
+from ...kernel import Kernel
+from ...kmem_cache import caches as live_caches
 from ...memdesc import MemType
 from ...slub_size import SLAB, objects_per_slab
-from ...structs import HELD, UNUSED, memdesc, slab
-from ...users import USERS
+from ...structs import HELD, UNUSED, kmem_cache_node, memdesc, slab
+from ...words import CPU_ROW, LIST, NODE_WORDS, PARTIAL, USERS
 
 _FREE, _BUDDY, _SLAB, _FOLIO, _VMALLOC = (int(MemType[kind]) for kind in ("FREE", "BUDDY", "SLAB", "FOLIO", "VMALLOC"))
-_BUDDY_PAGE: Final = 4  # words of struct buddy
+# words of struct slab, struct kmem_cache_node and struct buddy
+SLAB_BUDDY, FREELIST, COUNTS, VIRT, CACHE = (f.word for f in (slab.buddy, slab.freelist, slab.inuse, slab.virt, slab.slab_cache))
+NR_SLABS: Final = kmem_cache_node.nr_slabs.word
+_BUDDY_PAGE: Final = 4
 _BUDDY_ORDER: Final = 3  # and the padding after it, which is 0: the allocators read and write the whole word
 _SLAB_OWN: Final = 8 * FREELIST  # bytes of struct slab: what it says of its objects is freelist, counts, virt and slab_cache, to its end
 _SLAB_END: Final = slab.sizeof
@@ -70,13 +73,13 @@ class Survey:
     live users' descriptors -> type.
     """
 
-    def __init__(self, m: Machine, caches: Iterable[str] = ()) -> None:
+    def __init__(self, m: Kernel, caches: Iterable[str] = ()) -> None:
         c = m.config
         if c.nodes != 1 or c.pcp or c.highmem or c.dma or c.dma32:
             raise ValueError("a survey looks at machines of one node and one zone, without per-CPU page lists")
         self.m = m
         names = ["kmem_cache_buddy", "kmem_cache_slab", *caches]
-        self.caches = {m.caches[name].address: self._cache(i, name) for i, name in enumerate(names)}
+        self.caches = {live_caches(m)[name].address: self._cache(i, name) for i, name in enumerate(names)}
         zone = m.zones[0]
         self._free, self._heads, self._flags = zone.free, zone.heads, zone.flags
         self._reserved = [0, *range(m.mem_map_pfn, m.mem_map_pfn + m.mem_map_pages)]
@@ -401,7 +404,7 @@ class Survey:
 
     def _cache(self, number: int, name: str) -> _Cache:
         m = self.m
-        view = m.caches[name].struct
+        view = live_caches(m)[name].struct
         ci = (view.address - m.B) >> 3
         if view.flags & SLAB.DEBUG:
             raise ValueError(f"a survey cannot look into the debug cache {name}; check() can")

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ...machine import Machine
-from ..explore import DEFAULT, TINY
-from ..explore.choices import PAGES
+from ..explore.choices import DEFAULT, PAGES
 from ..explore.report import Report
 from ..explore.search import Search
+from ..explore.steps import TINY
 from . import animals
 from .textbook import Textbook
 
@@ -118,7 +118,7 @@ ANIMALS: Final[dict[str, Animal]] = {
         Animal(
             "cuckoo",
             animals.Cuckoo,
-            "_slab_alloc",
+            "___slab_alloc",
             "It makes the new slab the CPU's own without a look whether the CPU got another one while the new slab was being built.",
             "Look again: a nested allocation or an interrupt may have made a slab active, which is then used up first.",
             "slab-frozen",

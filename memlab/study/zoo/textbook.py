@@ -1,21 +1,26 @@
-"""Textbook: the machine with its hard steps written for reading instead of speed.  It has no fault.
+"""Textbook: the machine with those hard steps that can be shorter still than in the core, as tiny machines need no more.  It has no fault.
 
-Used by animals.py, whose animals each spoil one method of it: what differs is the fault.  Imports the core.
+Used by animals.py, whose animals each spoil one function of it or of the core: what differs is the fault.  Imports the core.
 
 It leaves out what tiny machines do not have: per-CPU page lists, __GFP_ZERO, debug caches, slabs of two possible orders.
-``li`` is the word index of a buddy's ``list`` member, ``si`` that of a struct slab, ``ci`` of a kmem_cache, ``p`` of a kmem_cache_cpu; 0 is NULL.
+``b`` is the first word of a struct buddy, ``s`` of a struct slab, ``c`` of a kmem_cache, ``p`` of a kmem_cache_cpu; 0 is NULL.
 """
 
 from __future__ import annotations
 
-from ...cache_table import C_ORDER, COUNTS, FREELIST, FROZEN, OFFSET, SLAB_BUDDY, SLAB_TYPE, VIRT
-from ...gfp import GFP, NESTED_STRIP
-from ...list_head import list_add, list_del
+from ...addresses import V, address, word
+from ...cache_table import add_partial, discard, inuse, node_of, partial_slabs, percpu, remove_partial, slab_pfn, walk_freelist
+from ...config import Entry, Zonelist
+from ...descriptors import alloc_slab_page, describe, shrink_cache
+from ...gfp import nested
+from ...kernel import Kernel, bind
+from ...list_head import chain_add, list_add, list_del, list_first
 from ...machine import Machine
-from ...page_bugs import BUDDY, FLAGS, FREE, ORDER, PAGE
-from ...zone import Entry, Zonelist
+from ...page_alloc import find
+from ...slub import activate, flush_all, refill
+from ...words import FREE, FROZEN, LIST, SLAB_TYPE
 
-Found = tuple[Entry, int, int]  # a free block: its zone, its order, li
+Found = tuple[Entry, int, int]  # a free block: its zone, its order, its buddy
 
 
 class Textbook(Machine):
@@ -23,122 +28,82 @@ class Textbook(Machine):
 
     # -- pages
 
-    def free_pages(self, pfn: int) -> None:
-        """Free the block that starts at page ``pfn``, and give back the descriptors that merging frees.  KernelBug if none starts there."""
-        li = self._allocated(pfn, "freed")
-        chain = self._free_one_page(li, pfn, self.w[li + ORDER], 0)
-        if chain:
-            self._give_back(chain)
-
-    def _free_one_page(self, li: int, pfn: int, order: int, chain: int) -> int:
+    def _free_one_page(self, b: int, pfn: int, order: int, chain: int) -> int:
         """Put a block on its free list, merged with its free buddies.  Returns ``chain`` with the descriptors that are of no use any more."""
-        w = self.w
-        zone = self.zone_of[w[li + FLAGS]]
-        w[zone.free] += 1 << order
+        zone = self.zone_of[self.flags_of[b]]
+        self.w[zone.free] += 1 << order
         while order < self.max_order:
             other = pfn ^ (1 << order)
             near = self._free_block_of(other)
-            if not near or w[near + ORDER] != order:
+            if not near or self.order_of[near] != order:
                 break
-            list_del(self, near)
-            chain = self._put_in_front(chain, li)
-            li, pfn, order = near, pfn & other, order + 1
-            w[li + ORDER] = order
-            w[li + PAGE] = self.V + 8 * pfn
-        self._fill(pfn, 1 << order, self.B + 8 * (li - 1) + FREE)
-        list_add(self, li, zone.heads + 2 * order)
+            list_del(self, near + LIST)
+            chain = chain_add(self, b + LIST, chain)
+            b, pfn, order = near, pfn & other, order + 1
+            self.order_of[b] = order
+            self.page_of[b] = V + 8 * pfn
+        self.fill(pfn, 1 << order, address(b) | FREE)
+        list_add(self, b + LIST, zone.heads + 2 * order)
         return chain
 
     def _get_pages(self, order: int, gfp: int, zonelist: Zonelist, desc: int) -> int:
-        """Find a free block, get the descriptors that splitting it takes, then take it.  Returns li, or 0."""
+        """Find a free block, get the descriptors that splitting it takes, then take it.  Returns its buddy, or 0."""
         hand: list[int] = []
         found = self._find_block(order, gfp, zonelist)
         while found and found[1] - order > len(hand):
             zone, k, _ = found
-            got = self._kmem_cache_alloc_bulk(self.KC_BUDDY, k - order - len(hand), gfp & ~NESTED_STRIP, zone.zone.node)
+            got = self._kmem_cache_alloc_bulk(self.KC_BUDDY, k - order - len(hand), nested(gfp), zone.zone.node)
             if got is None:
                 found = None
                 break
-            hand += [((address - self.B) >> 3) + 1 for address in got]
+            hand += [word(a) for a in got]
             found = self._find_block(order, gfp, zonelist)
-        li = self._take_block(found, order, hand, desc) if found else 0
+        b = self._take_block(found, order, hand, desc) if found else 0
         self._give_back(self._chain(hand))
-        return li
-
-    def split_page(self, pfn: int) -> tuple[int, int] | None:
-        """Make two allocated blocks of one, with one new descriptor.  Returns both pfns, or None."""
-        w = self.w
-        li = self._allocated(pfn, "split")
-        new = self._kmem_cache_alloc(self.KC_BUDDY, GFP.KERNEL, self.zone_of[w[li + FLAGS]].node)
-        if not new:
-            return self._nothing()
-        li = self._allocated(pfn, "split")
-        half = w[li + ORDER] - 1
-        lower = (new - self.B >> 3) + 1
-        w[lower + FLAGS], w[lower + ORDER], w[lower + PAGE] = w[li + FLAGS], half, w[li + PAGE]
-        w[li + ORDER], w[li + PAGE] = half, self.V + 8 * (pfn + (1 << half))
-        self._fill(pfn, 1 << half, new + BUDDY)
-        return pfn, pfn + (1 << half)
+        return b
 
     # -- slabs
 
-    def _slab_alloc(self, ci: int, gfp: int, node: int | None) -> int:
-        """Take an object from the CPU's slab, or from a partial slab, or from a new one.  Returns its address, or 0."""
-        node = self.node if node is None else node
-        obj = self._refill(ci, node)
-        if obj:
-            return obj
-        si = self._new_slab(ci, gfp, node)
-        if not si:
-            return 0 if self._overflow else self._refill(ci, node)
-        cpu_slab, link, *_ = self.shape_of[ci]
-        p = self.percpu + cpu_slab
-        if self.w[p + 1]:
-            self._add_partial(si, self._node_of(ci, si))
-            return self._refill(ci, node)
-        return self._activate(si, p, link)
-
-    def _alloc_slab_page(self, ci: int, gfp: int, node: int | None) -> int:
-        """Get a struct slab, and then the pages that it describes.  Returns si, or 0."""
-        if ci == self.KC_SLAB or self.bounded:
-            return super()._alloc_slab_page(ci, gfp, node)
-        address = self._kmem_cache_alloc(self.KC_SLAB, gfp & ~NESTED_STRIP, node)
-        if not address:
+    def _alloc_slab_page(self, c: int, gfp: int, node: int | None) -> int:
+        """Get a struct slab, and then the pages that it describes.  Returns s, or 0."""
+        if c == self.KC_SLAB or self.bounded:
+            return alloc_slab_page(self, c, gfp, node)
+        slab = self._kmem_cache_alloc(self.KC_SLAB, nested(gfp), node)
+        if not slab:
             return 0
-        order = self.w[ci + C_ORDER] >> 32
-        li = self._alloc_pages(order, gfp & ~NESTED_STRIP, node, address | SLAB_TYPE)
-        if not li:
-            self._kmem_cache_free(self.KC_SLAB, address)
+        order = self.oo_of[c] >> 32
+        b = self._alloc_pages(order, nested(gfp), node, slab | SLAB_TYPE)
+        if not b:
+            self._kmem_cache_free(self.KC_SLAB, slab)
             return 0
-        return self._describe((address - self.B) >> 3, li, order, 0)
+        return describe(self, word(slab), b, order, 0)
 
-    def _deactivate(self, ci: int, p: int) -> None:
+    def _deactivate(self, c: int, p: int) -> None:
         """Take the slab from a CPU: its freelist goes back to the slab, and the slab to where it belongs."""
-        w, link = self.w, self.w[ci + OFFSET]
-        si = (w[p + 1] - self.B) >> 3
-        free = self._walk_freelist(ci, w[p])
-        w[p] = w[p + 1] = 0
+        s = word(self.cpu_slab_of[p])
+        free = walk_freelist(self, c, self.cpu_freelist_of[p])
+        self.cpu_freelist_of[p] = self.cpu_slab_of[p] = 0
         for obj in reversed(free):
-            w[(obj - self.B + link) >> 3] = w[si + FREELIST]
-            w[si + FREELIST] = obj
-        w[si + COUNTS] = (w[si + COUNTS] - len(free)) & ~FROZEN
-        if not w[si + FREELIST]:
+            self.w[word(obj + self.offset_of[c])] = self.freelist_of[s]
+            self.freelist_of[s] = obj
+        self.counts_of[s] = (self.counts_of[s] - len(free)) & ~FROZEN
+        if not self.freelist_of[s]:
             return
-        self._add_partial(si, self._node_of(ci, si))
+        add_partial(self, s, node_of(self, c, s))
 
-    def _shrink(self, ci: int) -> int:
+    def _shrink(self, c: int) -> int:
         """Release a cache's empty slabs.  Returns how many went."""
         if self.bounded:
-            return super()._shrink(ci)
-        self._flush_all(ci)
+            return shrink_cache(self, c)
+        flush_all(self, c)
         empty = []
-        for si in self._partial_slabs(ci):
-            own = self._lies_in(si, si)
-            if self._inuse(si) <= own:
-                empty.append(si)
-                self._remove_partial(si, self._node_of(ci, si))
-        for si in empty:
-            chain = self._discard(ci, si, 0)
+        for s in partial_slabs(self, c):
+            own = self._lies_in(s, s)
+            if inuse(self, s) <= own:
+                empty.append(s)
+                remove_partial(self, s, node_of(self, c, s))
+        for s in empty:
+            chain = discard(self, c, s, 0)
             if chain:
                 self._give_back(chain)
         return len(empty)
@@ -146,35 +111,51 @@ class Textbook(Machine):
     # -- small things that the steps above are made of
 
     def _free_block_of(self, pfn: int) -> int:
-        """Return li of the free block that a page belongs to, or 0."""
-        word = self.w[self.MM + pfn] if pfn < self.nr_pages else 0
-        return ((word - self.B) >> 3) + 1 if word & 15 == FREE else 0
+        """Return the buddy of the free block that a page belongs to, or 0."""
+        desc = self.desc_of[pfn] if pfn < self.nr_pages else 0
+        return word(desc) if desc & 15 == FREE else 0
 
     def _find_block(self, order: int, gfp: int, zonelist: Zonelist) -> Found | None:
         """Return the smallest free block of at least this order, or None."""
-        found = self._find(order, gfp, zonelist)
+        found = find(self, order, gfp, zonelist)
         if found is None:
             return None
         zone, k = found
-        return zone, k, (self.w[zone.heads + 2 * k] - self.B) >> 3
+        return zone, k, list_first(self, zone.heads + 2 * k) - LIST
 
     def _take_block(self, found: Found, order: int, hand: list[int], desc: int) -> int:
-        """Take a block that was found off its list, and split it with descriptors from ``hand``.  Returns li of the part that is taken."""
+        """Take a block that was found off its list, and split it with descriptors from ``hand``.  Returns the buddy of the part that is taken."""
         zone, k, block = found
-        head = zone.heads + 2 * k
-        list_del(self, block)
-        list_add(self, block, head)
+        list_del(self, block + LIST)
+        list_add(self, block + LIST, zone.heads + 2 * k)
         return self._take(zone, k, order, hand, desc)
 
-    def _put_in_front(self, chain: int, li: int) -> int:
-        """Return the chain of descriptors that are to be given back, with one more in front."""
-        self.w[li] = chain
-        return self.B + 8 * li
+    def _chain(self, hand: list[int]) -> int:
+        """Return the chain of descriptors that were not needed."""
+        chain = 0
+        for b in hand:
+            chain = chain_add(self, b + LIST, chain)
+        return chain
 
-    def _lies_in(self, at: int, si: int) -> bool:
+    def _lies_in(self, at: int, s: int) -> bool:
         """Say whether the word ``at`` lies in the first page of a slab."""
-        return at >> self.WS == (self.w[si + VIRT] - self.B) >> self.PS
+        return at >> self.WS == slab_pfn(self, s)
 
-    def _buddy_of(self, si: int) -> int:
-        """Return the word index of a slab's struct buddy."""
-        return (self.w[si + SLAB_BUDDY] - self.B) >> 3
+
+def ___slab_alloc(m: Kernel, c: int, gfp: int, node: int | None) -> int:
+    """Take an object from the CPU's slab, or from a partial slab, or from a new one.  Returns its address, or 0."""
+    node = m.node if node is None else node
+    obj = refill(m, c, node)
+    if obj:
+        return obj
+    s = m._new_slab(c, gfp, node)
+    if not s:
+        return 0 if m._overflow else refill(m, c, node)
+    p = percpu(m, c)
+    if m.cpu_slab_of[p]:
+        add_partial(m, s, node_of(m, c, s))
+        return refill(m, c, node)
+    return activate(m, c, s, p)
+
+
+bind(Textbook, ___slab_alloc)
