@@ -12,8 +12,7 @@ from memlab.labs import view as view_module
 from memlab.study import Nesting, SideBySide
 from memlab.study.explore import Search
 from memlab.study.nesting import CALLS, step_of
-from memlab.study.planned import MEALS
-from memlab.study.starts import STARTS, TINY_START
+from memlab.study.planned import MEALS, STARTS, TINY_START
 from memlab.study.worst_case import WorstCase, steps_of
 from memlab.study.worst_chain import EMAIL_CHAIN, HERE
 

@@ -15,8 +15,7 @@ from ..figures.nesting_lab import SIDES
 from ..figures.nesting_lab import nesting_lab as draw
 from ..figures.picture import Picture, count
 from ..study.nesting import CALLS, MOST_INTERRUPTS, Nesting, Run, step_of
-from ..study.planned import AT, MEALS, Planned
-from ..study.starts import LOW_ORDERS, STARTS, TINY_START, AtHand, at_hand
+from ..study.planned import AT, LOW_ORDERS, MEALS, STARTS, TINY_START, AtHand, Planned, at_hand
 from ..study.worst_case import WorstCase, steps_of
 from .action import Action, ChoiceParam, DataParam, Done, IntParam
 from .lab import Lab, Look, Search

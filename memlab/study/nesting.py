@@ -18,8 +18,7 @@ from ..trace import Call, Trace
 from .both import Both, Packed
 from .explore.choices import HANDLERS, OPERATIONS
 from .explore.steps import TINY, Step, code_of, do
-from .planned import MEALS, Planned, interrupted, is_overflow
-from .starts import STARTS, TINY_START, AtHand, at_hand
+from .planned import MEALS, STARTS, TINY_START, AtHand, Planned, at_hand, interrupted, is_overflow
 
 DESIGNS: Final = ("as-written", "bounded")
 MOST_INTERRUPTS: Final = 3
