@@ -14,6 +14,7 @@ import pytest
 import memlab.lessons
 from memlab import Machine
 from memlab.labs import LabView, buddy_lab
+from memlab.labs.refused import Refused
 from memlab.lessons import begin, cells, drill, exercise, guide, predict, progress, registry, results
 from memlab.lessons.__main__ import main
 from memlab.lessons.drill import MOST_SEED, after
@@ -23,7 +24,7 @@ from memlab.lessons.overview import ProgressSheet
 from memlab.lessons.panel import Panel
 from memlab.lessons.prediction import copy_of, pose
 from memlab.lessons.registry import LessonError
-from memlab.lessons.sheet import Button, Refused, Sheet
+from memlab.lessons.sheet import Button, Sheet
 from memlab.lessons.solve import solve
 
 

@@ -5,9 +5,10 @@ Used by drill(), ``python -m memlab.lessons drill`` and the tests.  Imports mode
 
 from __future__ import annotations
 
+from ..labs.refused import Refused
 from . import results
 from .model import Drill, Verdict
-from .sheet import Block, Button, Refused, Sheet, text
+from .sheet import Block, Button, Sheet, text
 
 MOST_SEED = 2**32
 _LONGEST = 200  # characters of a reply

@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..figures.picture import count
+from ..labs.refused import Refused
 from . import results
 from .registry import chapters
 from .results import Progress
-from .sheet import Block, Button, Refused, Sheet, text
+from .sheet import Block, Button, Sheet, text
 
 _MARKS = {True: "done", False: "tried", None: "open"}
 

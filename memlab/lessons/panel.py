@@ -17,8 +17,9 @@ import traitlets
 from ipywidgets import widget_serialization
 
 from ..figures.picture import CSS
+from ..labs.refused import Refused
 from ..labs.thread import on_this_thread
-from .sheet import Refused, Sheet
+from .sheet import Sheet
 
 _HERE = Path(__file__).parent
 

@@ -11,10 +11,11 @@ from dataclasses import asdict
 from reprlib import repr as short
 from typing import NamedTuple
 
+from ..labs.refused import Refused
 from ..machine import Machine
 from . import results
 from .model import Prediction
-from .sheet import Block, Button, Refused, Sheet, html, text
+from .sheet import Block, Button, Sheet, html, text
 
 _OTHER = "Your machine is not in a state that this question fits, so it is asked about a fresh one."
 

@@ -1,6 +1,6 @@
 """Sheet: what a panel shows and what its buttons do, without any widget.  Exercise, prediction, drill and progress are sheets.
 
-Used by panel.py, which draws any sheet, and by the tests.  Imports nothing of memlab; a sheet knows no browser.
+Used by panel.py, which draws any sheet, and by the tests.  Of memlab it imports Refused; a sheet knows no browser.
 
 A sheet's content is plain data, top down: title, blocks, buttons, status, and the blocks that buttons have brought.  Texts may hold `code`
 in backticks and paragraphs with an empty line between them; nothing in them is taken as HTML.
@@ -15,12 +15,10 @@ from html import escape
 from reprlib import repr as short
 from typing import Any, NamedTuple
 
+from ..labs.refused import Refused
+
 Block = dict[str, Any]
 _PARTS = re.compile(r"`([^`\n]+)`")
-
-
-class Refused(Exception):
-    """A message from the browser asked for nothing that there is; the message is a sentence."""
 
 
 class Button(NamedTuple):
