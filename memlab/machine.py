@@ -276,13 +276,8 @@ class Machine(Kernel):
         """
         undo = check_undo(undo)
         config, snapshot = image.load(path)
-        m = cls.__new__(cls)
-        Kernel.__init__(m, config)
-        m._probes = Probes(m)
         snapshot.config = config
-        m.restore(snapshot)
-        _zone.build_zonelists(m)
-        kmem_cache.find_builtin(m)
+        m = cls._of(snapshot)
         if not isinstance(ctors, (dict, type(None))) or not all(callable(ctor) for ctor in (ctors or {}).values()):
             raise TypeError(f"ctors is a table of functions by the names of their caches, not {ctors!r}")
         for name, ctor in (ctors or {}).items():
@@ -290,6 +285,24 @@ class Machine(Kernel):
                 raise ValueError(f"{path} has no cache {name!r} to give a constructor to; it has {', '.join(m.caches)}")
             m.ctors[m.caches[name].struct.serial] = ctor
         m._remember(undo)
+        return m
+
+    @classmethod
+    def _of(cls, snapshot: Snapshot) -> Machine:
+        """Return another machine, with the shape and the RAM of a snapshot."""
+        m = cls.__new__(cls)
+        Kernel.__init__(m, snapshot.config)
+        m._probes = Probes(m)
+        m.restore(snapshot)
+        _zone.build_zonelists(m)
+        kmem_cache.find_builtin(m)
+        return m
+
+    def _twin(self) -> Machine:
+        """Return another machine like this one, on the same CPU and with the same room on the stack, to try something on."""
+        m = self._of(self.snapshot())
+        m.run_on(self.cpu)
+        m.frame_limit = self.frame_limit
         return m
 
     # -- boot

@@ -48,7 +48,7 @@ class Snapshot:
     def __init__(self, kernel: bytes, mem_map: bytes, pages: dict[int, bytes], stat_bytes: int, page_words: int = 1) -> None:
         self._kernel, self._mem_map, self._pages, self._stat_bytes = kernel, mem_map, pages, stat_bytes
         self._page_words = page_words  # of a struct page
-        self.config: object = None  # the machine's shape and its caches' constructors, which are not compared
+        self.config: Any = None  # the machine's shape and its caches' constructors, which are not compared
         self.ctors: dict[int, Callable[[int], object]] = {}
 
     def key(self) -> tuple[bytes, bytes, dict[int, bytes]]:

@@ -129,7 +129,7 @@ def of_snapshot(snapshot: Snapshot) -> Account:
     config = snapshot.config if isinstance(snapshot, Snapshot) else None
     if config is None:
         raise TypeError(f"of_snapshot takes what m.snapshot() returned, not {snapshot!r}")
-    m = Machine(**asdict(config))  # type: ignore[call-overload]
+    m = Machine(**asdict(config))
     m.restore(snapshot)
     return of_machine(m)
 

@@ -1,11 +1,9 @@
 """Where a request for pages goes, and why: the zonelist walk, zone by zone, told before it is done.
 
 Used by the figure and the Machine lab, by lessons, and by hand: ``print(walk_zonelist(m, 0, GFP.ATOMIC))``.  Reads RAM and changes nothing.
-Imports the core only, and never the allocator's own search: it works the answer out from the numbers that each struct zone holds, so that a
-test can hold the two against each other.
-
-A split needs descriptors.  When too few are free, a page for more of them is taken first, and that may change what the zones have; so the
-walk keeps books (free pages, blocks of each order, free descriptors) and follows the growth in them until the answer stands.
+The zones are asked here, by the numbers that each struct zone holds, and never by the allocator's own search, so that a test can hold the two
+against each other.  A split needs descriptors; when too few are free, a page for more of them is taken first, and that may change what the zones
+have: this is done on a copy of the machine, and the zones are asked again.  Imports consumers and the core.
 
 Sources: mm/page_alloc.c (get_page_from_freelist, __zone_watermark_ok); the email for the descriptors.
 """
@@ -13,19 +11,17 @@ Sources: mm/page_alloc.c (get_page_from_freelist, __zone_watermark_ok); the emai
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
-from .. import page_bugs, pcp
+from .. import page_bugs, pcp, slub
 from ..addresses import word
-from ..cache_table import free_objects, inuse, nodes, percpu
+from ..cache_table import each_cpu, inuse, partial_slabs, percpu, slabs_by_cache, slots, view_of, walk_freelist
 from ..config import ZONE_NAMES, Zone, ZoneType
 from ..gfp import GFP, nested
+from ..list_head import list_empty
 from ..machine import Machine
-from ..slub import FRAMES_PER_NESTING
-from ..slub_size import MAX_OBJECTS
-from ..structs import kmem_cache, per_cpu_pages
-from ..words import CPU_ROW, LIST, PARTIAL, SLAB_WORDS
+from .consumers import free_descriptors
 
 
 class Try(NamedTuple):
@@ -109,13 +105,22 @@ def walk_zonelist(m: Machine, order: int = 0, gfp: int = GFP.KERNEL, node: int |
     """Say which zone ``m.alloc_pages(order, gfp, node)`` would take its block from, now, and what each zone asked would say.
 
     ``order``: unsigned int.  ``gfp``: gfp_t.  ``node``: the preferred node, None for that of the running CPU.
-    ValueError or TypeError for a bad argument.  RAM may be in the middle of an operation, or damaged: then the books are, too, but nothing raises.
+    ValueError or TypeError for a bad argument.  RAM may be in the middle of an operation, or damaged: then so is the answer, but nothing raises.
     """
     order, gfp, node = page_bugs.check_request(m, order, gfp, node)
-    node = m.node if node is None else node
-    books = _Books(m)
-    zone = books.get_pages(order, gfp, node)
-    return Walk(order, gfp, node, zone, books.tries, tuple(books.before), tuple(_left_out(m, gfp, node)), books.end, books.certain)
+    request = _Request(m, order, gfp, m.node if node is None else node)
+    zone = request.served_from()
+    return Walk(
+        order,
+        gfp,
+        request.node,
+        zone,
+        request.tries,
+        tuple(request.before),
+        tuple(_left_out(m, gfp, request.node)),
+        request.end,
+        request.certain,
+    )
 
 
 def zone_words(z: Zone) -> str:
@@ -166,92 +171,67 @@ def _mark(watermarks: tuple[int, ...], gfp: int, second: bool) -> tuple[int | No
     return half - half // 4, f"min {least} halved by __GFP_HIGH, and less a quarter as it may not wait"
 
 
-# -- the books
+# -- the request
 
 
-class _OnDemand(dict[Any, Any]):
-    """A table whose entries are read from RAM when they are first asked for."""
+class _Request:
+    """A request for pages, followed on ``m``; from where it takes descriptors on, ``m`` is a copy of the machine."""
 
-    def __init__(self, read: Callable[[Any], Any]) -> None:
-        super().__init__()
-        self.read = read
-
-    def __missing__(self, key: Any) -> Any:
-        self[key] = value = self.read(key)
-        return value
-
-
-class _Books:
-    """What a request changes on its way, kept apart from RAM: free pages and blocks of each zone, free descriptors of both caches."""
-
-    def __init__(self, m: Machine) -> None:
-        self.m = m
-        self.free = {z: m.w[z.free] for z in m.zones}
-        self.blocks = _OnDemand(lambda z: [_length(m, z.heads + 2 * order) for order in range(m.max_order + 1)])
-        self.own_pages = {z: m.count_of[pcp.list_of(m, z)] if m.pcp else 0 for z in m.zones}
-        self.at_hand = _OnDemand(lambda ci: sum(free for _, free in _slabs_at_hand(m, ci)))
+    def __init__(self, m: Machine, order: int, gfp: int, node: int) -> None:
+        self.m, self.order, self.gfp, self.node = m, order, gfp, node
         self.tries: tuple[Try, ...] = ()
         self.before: list[str] = []
-        self.grew: list[tuple[str, Zone]] = []
-        self.end = ""
-        self.certain = True
-        self.nesting = 0
-        self.overflow = False
+        self.end, self.certain = "", True
 
-    def look(self, order: int, gfp: int, node: int) -> tuple[Try, ...]:
-        """Ask the zones in turn, each to keep its low watermark; if none gives, ask them again, down to min."""
-        m, kind, tries = self.m, kind_of_request(gfp), list[Try]()
-        for second in (False, True) if m.config.watermarks is not None else (False,):
-            for z in _zonelist(m, gfp, node):
-                view = m.zone_view(z)
-                mark, lowered = _mark(view.watermark, gfp, second)
-                block = next((k for k in range(order, m.max_order + 1) if self.blocks[z][k]), None)
-                tries.append(Try(z, second, self.free[z], order, mark, lowered, view.lowmem_reserve[kind], block))
-                if tries[-1].taken:
-                    return tuple(tries)
-        return tuple(tries)
-
-    def get_pages(self, order: int, gfp: int, node: int) -> Zone | None:
-        """Follow a request to its zone, growing the caches of descriptors where its split needs more than there are."""
-        m, outer, hand = self.m, self.nesting == 0, 0
-        if m.pcp and order == 0 and (zone := self.own_page(gfp, node)):
-            if outer:
-                self.end = f"CPU {m.cpu} has a free page of {zone_words(zone)} on its own list: that one is taken."
-            return zone
+    def served_from(self) -> Zone | None:
+        """Return the zone that the request is served from."""
+        m, hand = self.m, 0
+        if m.pcp and self.order == 0 and (own := self.own_page()):
+            self.end = f"CPU {m.cpu} has a free page of {zone_words(own)} on its own list: that one is taken."
+            return own
         while True:
-            tries = self.look(order, gfp, node)
-            if outer:
-                self.tries = tries
-            if not tries or not tries[-1].taken:
-                if m.pcp and gfp & GFP.DIRECT_RECLAIM and self.others_hold_pages():
-                    self.certain = False
-                if outer:
-                    self.end = self.refusal(tries)
-                break
-            zone, block = tries[-1].zone, tries[-1].block or 0
-            need = block - order - hand
+            self.tries = tuple(self.look())
+            if not self.tries or not self.tries[-1].taken:
+                self.certain = not (self.tries and self.gfp & GFP.DIRECT_RECLAIM and _cpus_hold_pages(m))
+                self.end = self.refusal()
+                return None
+            zone, block = self.tries[-1].zone, self.tries[-1].block or 0
+            need = block - self.order - hand
             if need <= 0:
-                self.take(zone, block, order)
-                self.at_hand[m.KC_BUDDY] += -need
-                if outer:
-                    self.end = f"A block of {zone_words(zone)} is taken."
+                self.end = f"A block of {zone_words(zone)} is taken."
                 return zone
-            free = self.at_hand[m.KC_BUDDY]
-            if not self.objects(m.KC_BUDDY, need, nested(gfp), zone.node):
-                if outer:
-                    self.end = self.no_descriptors(zone, need, free)
-                break
+            try:
+                free = free_descriptors(self.m, "kmem_cache_buddy")
+                if hand == 0 and need <= free:  # no slab has to be built
+                    hand = need
+                    continue
+                got = self.descriptors(need, zone.node)
+            except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):  # RAM is damaged, or in the middle of an operation
+                self.certain, self.end = False, f"A block of {zone_words(zone)} is there to be split; only doing it tells the rest."
+                return zone
+            if got is None:
+                self.end = self.no_descriptors(zone, need, free)
+                return None
             hand += need
-            if outer and need > free:
-                self.before.append(
-                    f"The split needs {need} descriptor{'s' * (need > 1)} and {_are_free(free)}: {self.grown()}, and the zones are asked again."
-                )
-        self.at_hand[m.KC_BUDDY] += hand
-        return None
+            if need > free:
+                self.before.append(f"The split needs {_count(need)} and {_are_free(free)}: {got}, and the zones are asked again.")
 
-    def refusal(self, tries: tuple[Try, ...]) -> str:
+    def look(self) -> Iterator[Try]:
+        """Ask the zones in turn, each to keep its low watermark; if none gives, ask them again, down to min."""
+        m, kind = self.m, kind_of_request(self.gfp)
+        for second in (False, True) if m.config.watermarks is not None else (False,):
+            for z in _zonelist(m, self.gfp, self.node):
+                view = m.zone_view(z)
+                mark, lowered = _mark(view.watermark, self.gfp, second)
+                block = next((k for k in range(self.order, m.max_order + 1) if not list_empty(m, z.heads + 2 * k)), None)
+                one = Try(z, second, m.w[z.free], self.order, mark, lowered, view.lowmem_reserve[kind], block)
+                yield one
+                if one.taken:
+                    return
+
+    def refusal(self) -> str:
         """Return the sentence for a request that no zone serves."""
-        if not tries:
+        if not self.tries:
             return "None: this machine has no zone that the request may use."
         if not self.certain:
             return "No zone gives a block; the pages on the CPUs' own lists are drained, and only doing it tells whether that helps."
@@ -259,181 +239,70 @@ class _Books:
 
     def no_descriptors(self, z: Zone, need: int, free: int) -> str:
         """Return the sentence for a block that cannot be split."""
-        if self.overflow:
+        if self.m._overflow:
             return "The call chain outgrows the kernel's stack, and all of it is unmade."
-        lack = f"{zone_words(z)} has a block, but its split needs {need} descriptor{'s' * (need > 1)}, {_are_free(free)}"
+        lack = f"{zone_words(z)} has a block, but its split needs {_count(need)}, {_are_free(free)}"
         if not self.certain:
             return f"{lack}; the caches are shrunk, and only doing it tells whether that gives a page for more."
         return f"None: {lack}, and no page can be had for more."
 
-    def take(self, z: Zone, block: int, order: int) -> None:
-        """Take a block of order ``block``, split down to ``order``."""
-        self.free[z] -= 1 << order
-        self.blocks[z][block] -= 1
-        for part in range(order, block):
-            self.blocks[z][part] += 1
-
-    # -- descriptors
-
-    def objects(self, ci: int, n: int, gfp: int, node: int) -> bool:
-        """Take ``n`` objects of a cache of descriptors, all or nothing (kmem_cache_alloc_bulk)."""
-        took = 0
-        while took < n:
-            if not self.at_hand[ci] and not self.grow(ci, gfp, node) and (self.overflow or not self.at_hand[ci]):
-                self.at_hand[ci] += took
-                return False
-            now = min(self.at_hand[ci], n - took)
-            self.at_hand[ci] -= now
-            took += now
-        return True
-
-    def grow(self, ci: int, gfp: int, node: int) -> bool:
-        """Add a slab to a cache of descriptors (new_slab)."""
+    def descriptors(self, need: int, node: int) -> str | None:
+        """Have struct buddys allocated on a copy of the machine, without reclaim.  Returns in one clause which pages became slabs; None if there are too few."""
+        if not self.before:
+            self.m = self.m._twin()
+            vars(self.m).update(drain_all_pages=self.reclaim, _shrink=self.reclaim)
         m = self.m
-        if (self.nesting + 1) * FRAMES_PER_NESTING > m.frame_limit:
-            self.overflow = True
-            return False
-        self.nesting += 1
-        try:
-            return self.grow_slabs(gfp, node) if ci == m.KC_SLAB else self.grow_buddies(gfp, node)
-        finally:
-            self.nesting -= 1
+        known = slabs_by_cache(m)
+        if slub.kmem_cache_alloc_bulk(m, m.KC_BUDDY, need, nested(self.gfp), node) is None:
+            return None
+        new = Counter(
+            (view_of(m, c).name, m.zone_of[m.flags_of[s]])
+            for c, slabs in slabs_by_cache(m).items()
+            for s in slabs
+            if s not in known.get(c, ())
+        )
+        return " and ".join(f"{cache} gets {n if n > 1 else 'a'} page{'s' * (n > 1)} of {zone_words(z)}" for (cache, z), n in new.items())
 
-    def grow_slabs(self, gfp: int, node: int) -> bool:
-        """__alloc_slab: a page that describes itself; of a larger block the second page becomes a slab of buddies."""
-        m = self.m
-        found = self.smallest(gfp, node)
-        if found is None:
-            return False
-        z, block = found
-        self.take(z, block, 0)
-        self.note(z, "kmem_cache_slab")
-        self.at_hand[m.KC_SLAB] += self.per_slab(m.KC_SLAB) - 1
-        if block:
-            self.take(z, 0, 0)
-            self.note(z, "kmem_cache_buddy")
-            self.at_hand[m.KC_SLAB] -= 1
-            self.at_hand[m.KC_BUDDY] += self.per_slab(m.KC_BUDDY) - block
-        return True
+    def reclaim(self, *_cache: int) -> int:
+        """Reclaim nothing, in the place of the copy's own functions, and notice if that might have given a page back."""
+        self.certain &= not (_cpus_hold_pages(self.m) or _could_shrink(self.m))
+        return 0
 
-    def grow_buddies(self, gfp: int, node: int) -> bool:
-        """A struct slab, then a page: carved from the smallest block (bounded), or from alloc_pages, which may need descriptors (as written)."""
-        m = self.m
-        if not self.objects(m.KC_SLAB, 1, gfp, node):
-            return False
-        used = 0
-        if m.bounded:
-            found = self.smallest(gfp, node)
-            zone = found and found[0]
-            if found:
-                used = found[1]
-                self.take(*found, 0)
-        else:
-            zone = self.get_pages(0, gfp, node)
-        if zone is None:
-            self.at_hand[m.KC_SLAB] += 1
-            return False
-        self.note(zone, "kmem_cache_buddy")
-        self.at_hand[m.KC_BUDDY] += self.per_slab(m.KC_BUDDY) - used
-        return True
-
-    def smallest(self, gfp: int, node: int) -> tuple[Zone, int] | None:
-        """Find the smallest lowmem block; when there is none and the caller may wait, reclaim would be tried."""
-        tries = self.look(0, gfp & ~GFP.HIGHMEM, node)
-        if tries and tries[-1].taken:
-            return tries[-1].zone, tries[-1].block or 0
-        if gfp & GFP.DIRECT_RECLAIM and (self.others_hold_pages() or _could_shrink(self.m)):
-            self.certain = False
-        return None
-
-    def per_slab(self, ci: int) -> int:
-        return int(kmem_cache(self.m, self.m.B + 8 * ci).objects)
-
-    def note(self, z: Zone, cache: str) -> None:
-        self.grew.append((cache, z))
-
-    def grown(self) -> str:
-        """Return in one clause which pages became slabs since it was last asked."""
-        grew, self.grew = Counter(self.grew), []
-        return " and ".join(f"{cache} gets {n if n > 1 else 'a'} page{'s' * (n > 1)} of {zone_words(z)}" for (cache, z), n in grew.items())
-
-    # -- per-CPU pages
-
-    def own_page(self, gfp: int, node: int) -> Zone | None:
-        """Take a page from the running CPU's own lists, refilled with single pages (rmqueue_pcplist)."""
-        m, kind = self.m, kind_of_request(gfp)
-        for z in _zonelist(m, gfp, node):
+    def own_page(self) -> Zone | None:
+        """Return the zone of the page that the running CPU's own lists give, refilled with single pages (rmqueue_pcplist)."""
+        m, kind = self.m, kind_of_request(self.gfp)
+        for z in _zonelist(m, self.gfp, self.node):
             view = m.zone_view(z)
-            may = self.free[z] - 1 >= view.watermark[1] + view.lowmem_reserve[kind]
-            if not self.own_pages[z] and may:
-                refill = min(pcp.batch(z), self.blocks[z][0])
-                self.own_pages[z] += refill
-                self.blocks[z][0] -= refill
-                self.free[z] -= refill
-            if self.own_pages[z]:
-                self.own_pages[z] -= 1
+            may = m.w[z.free] - 1 >= view.watermark[1] + view.lowmem_reserve[kind]
+            if m.count_of[pcp.list_of(m, z)] or (may and not list_empty(m, z.heads)):
                 return z
             if may:
                 return None
         return None
 
-    def others_hold_pages(self) -> bool:
-        """Whether any CPU has pages on its own lists, which draining would give back."""
-        m, words = self.m, per_cpu_pages.sizeof // 8
-        return m.pcp and any(m.w[m.pcp_at + i * words] for i in range(len(m.zones) * m.config.cpus))
+
+def _count(need: int) -> str:
+    return f"{need} descriptor{'s' * (need > 1)}"
 
 
 def _are_free(n: int) -> str:
     return f"{n} {'is' if n == 1 else 'are'} free"
 
 
-# -- reading RAM that may be in any state
-
-
-def _links(m: Machine, head: int, most: int) -> Iterator[int]:
-    """Yield the words of the list members of a circular list; ends at a link that leads out of RAM, and after ``most``."""
-    li = head
-    for _ in range(most):
-        at = m.w[li] - m.B
-        li = at >> 3
-        if at & 7 or not 0 <= li < len(m.w) - SLAB_WORDS or li == head:
-            return
-        yield li
-
-
-def _length(m: Machine, head: int) -> int:
-    return sum(1 for _ in _links(m, head, m.nr_pages))
-
-
-def _slabs_at_hand(m: Machine, c: int) -> Iterator[tuple[int, int]]:
-    """Yield the slabs of a cache that the running CPU can take objects from, as (objects in use, free): the CPU's own, then the partial ones."""
-    lowmem, p = m.highmem_pfn << m.WS, percpu(m, c)
-    own = word(m.cpu_slab_of[p])
-    if 0 < own < lowmem - SLAB_WORDS:
-        free = sum(1 for start in (m.cpu_freelist_of[p], m.freelist_of[own]) for _ in _freelist(m, start, m.offset_of[c]))
-        yield inuse(m, own) + free_objects(m, own) - free, free
-    for n in nodes(m, c):
-        for entry in _links(m, n + PARTIAL, m.nr_pages):
-            if LIST <= entry < lowmem - SLAB_WORDS:
-                yield inuse(m, entry - LIST), free_objects(m, entry - LIST)
-
-
-def _freelist(m: Machine, obj: int, offset: int) -> Iterator[int]:
-    w, B = m.w, m.B
-    for _ in range(MAX_OBJECTS):
-        link = (obj - B + offset) >> 3
-        if obj < B or link >= len(w):
-            return
-        yield obj
-        obj = w[link]
+def _cpus_hold_pages(m: Machine) -> bool:
+    """Say whether any CPU has pages on its own lists, which draining would give back."""
+    return m.pcp and any(m.count_of[q] for q in pcp.lists(m))
 
 
 def _could_shrink(m: Machine) -> bool:
-    """Whether shrinking the caches may give a page back: some slab is empty, or its descriptors may move to another one."""
-    for cache in m.caches.values():
-        c = word(cache.address)
-        slabs = list(_slabs_at_hand(m, c))
-        if any(live <= m.own_of[c] for live, _ in slabs) or (m.bounded and c in (m.KC_BUDDY, m.KC_SLAB) and len(slabs) > 1):
+    """Say whether shrinking the caches may give a page back: some slab is empty, or its descriptors may move to another one."""
+    live = [c for c in slots(m) if m.serial_of[c]]
+    if any(m.cpu_slab_of[p] for c in live for p in each_cpu(m, c) if p != percpu(m, c)):
+        return True
+    for c in live:
+        own = word(m.cpu_slab_of[percpu(m, c)])
+        free = len(walk_freelist(m, c, m.cpu_freelist_of[percpu(m, c)]))
+        slabs = [inuse(m, s) for s in partial_slabs(m, c)] + [inuse(m, own) - free] * (own > 0)
+        if any(n <= m.own_of[c] for n in slabs) or (m.bounded and c in (m.KC_BUDDY, m.KC_SLAB) and len(slabs) > 1):
             return True
-    others = (cpu for cpu in range(m.config.cpus) if cpu != m.cpu)
-    return any(m.w[m.cc_at + cpu * CPU_ROW + i] for cpu in others for i in range(CPU_ROW))
+    return False
