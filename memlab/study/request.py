@@ -255,10 +255,11 @@ class _Request:
         known = slabs_by_cache(m)
         if slub.kmem_cache_alloc_bulk(m, m.KC_BUDDY, need, nested(self.gfp), node) is None:
             return None
+        now = slabs_by_cache(m)
         new = Counter(
             (view_of(m, c).name, m.zone_of[m.flags_of[s]])
-            for c, slabs in slabs_by_cache(m).items()
-            for s in slabs
+            for c in (m.KC_SLAB, m.KC_BUDDY)
+            for s in now.get(c, ())
             if s not in known.get(c, ())
         )
         return " and ".join(f"{cache} gets {n if n > 1 else 'a'} page{'s' * (n > 1)} of {zone_words(z)}" for (cache, z), n in new.items())
@@ -300,9 +301,9 @@ def _could_shrink(m: Machine) -> bool:
     if any(m.cpu_slab_of[p] for c in live for p in each_cpu(m, c) if p != percpu(m, c)):
         return True
     for c in live:
-        own = word(m.cpu_slab_of[percpu(m, c)])
-        free = len(walk_freelist(m, c, m.cpu_freelist_of[percpu(m, c)]))
-        slabs = [inuse(m, s) for s in partial_slabs(m, c)] + [inuse(m, own) - free] * (own > 0)
+        slabs, p = [inuse(m, s) for s in partial_slabs(m, c)], percpu(m, c)
+        if m.cpu_slab_of[p]:
+            slabs.append(inuse(m, word(m.cpu_slab_of[p])) - len(walk_freelist(m, c, m.cpu_freelist_of[p])))
         if any(n <= m.own_of[c] for n in slabs) or (m.bounded and c in (m.KC_BUDDY, m.KC_SLAB) and len(slabs) > 1):
             return True
     return False
