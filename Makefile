@@ -64,7 +64,7 @@ screenshots: .venv/test.stamp chromium
 	$(BIN)/python tests/tools/screenshots.py $(SCREENSHOTS)
 
 bench: .venv/bench.stamp
-	$(BIN)/python -m memlab.bench $(BENCH_FLAGS)
+	$(BIN)/python $(if $(filter --browser,$(BENCH_FLAGS)),tests/tools/bench_browser.py,-m memlab.bench) $(filter-out --browser,$(BENCH_FLAGS))
 
 binder-check: .venv/binder.stamp
 	$(BIN)/python tests/tools/binder_check.py

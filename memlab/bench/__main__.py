@@ -1,4 +1,4 @@
-"""The command line of the benchmark: `python -m memlab.bench [--json] [--quick | --browser]`.
+"""The command line of the benchmark: `python -m memlab.bench [--json] [--quick]`.
 
 The result goes to standard output, one line about each step to standard error while it runs.
 """
@@ -9,7 +9,6 @@ import sys
 from collections.abc import Sequence
 from time import perf_counter
 
-from memlab.bench import browser
 from memlab.bench.report import FULL, QUICK, run, table
 
 
@@ -17,24 +16,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark as `arguments` (of the process, if None) say, and print the result."""
     parser = argparse.ArgumentParser(prog="python -m memlab.bench", description="Measure memlab's speed and memory.")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--quick", action="store_true", help="small arenas, a few seconds; goals are not judged")
-    which.add_argument(
-        "--browser", action="store_true", help="a click in the Buddy lab, in Chromium and JupyterLab, instead of the allocators"
-    )
+    parser.add_argument("--quick", action="store_true", help="small arenas, a few seconds; goals are not judged")
     chosen = parser.parse_args(arguments)
     start = perf_counter()
 
     def say(line: str) -> None:
         print(f"{perf_counter() - start:6.1f} s  {line}", file=sys.stderr, flush=True)
 
-    if chosen.browser:
-        try:
-            found = browser.measure(say)
-        except browser.Missing as missing:
-            sys.exit(str(missing))
-        print(json.dumps(found, indent=2) if chosen.json else browser.table(found))
-        return
     report = run(QUICK if chosen.quick else FULL, say)
     print(json.dumps(report, indent=2) if chosen.json else table(report))
 

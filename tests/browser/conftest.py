@@ -11,19 +11,12 @@ Chromium these tests fail: they are never skipped. Run them serially and on thei
 event loop and pytest-xdist do not share a process well.
 """
 
-import json
-import os
-import secrets
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 from chromium import FLAGS, find_chromium
+from jupyterlab import jupyterlab
 from lab_page import LabPage
 from playwright.sync_api import expect
 
@@ -71,51 +64,15 @@ def workbook(tmp_path_factory):
 @pytest.fixture(scope="session")
 def lab_url(workbook, tmp_path_factory):
     """The URL of a running JupyterLab that shows one notebook at a time, with none open."""
-    home = tmp_path_factory.mktemp("jupyter")
-    (home / "config" / "labconfig").mkdir(parents=True)
-    (home / "config" / "labconfig" / "page_config.json").write_text(
-        json.dumps({"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}})
-    )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    token = secrets.token_hex(8)
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
-    command += ["--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={workbook}"]
-    command += ["--LabApp.expose_app_in_browser=True"]  # window.jupyterapp, for run_all
-    environment = os.environ | {
-        "JUPYTER_CONFIG_DIR": str(home / "config"),
-        "JUPYTER_DATA_DIR": str(home / "data"),
-        "JUPYTER_RUNTIME_DIR": str(home / "run"),
-        "IPYTHONDIR": str(home / "ipython"),
-    }
-    log = home / "server.log"
-    with (
-        log.open("w") as file,
-        subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT) as process,
-    ):
-        try:
-            wait_for_server(process, f"http://127.0.0.1:{port}/api/status?token={token}", log)
-            yield f"http://127.0.0.1:{port}/doc?reset&token={token}"
-        finally:
-            process.terminate()
-
-
-def wait_for_server(process, url, log):
-    """Return when the server answers; fail with its log if it ends first or never does."""
-    for _ in range(PATIENCE // 200):
-        if process.poll() is not None:
-            break
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.2)
-    pytest.fail(f"JupyterLab did not start:\n{log.read_text()}", pytrace=False)
+    try:
+        with jupyterlab(workbook, tmp_path_factory.mktemp("jupyter")) as url:
+            yield url
+    except RuntimeError as error:
+        pytest.fail(str(error), pytrace=False)
 
 
 @pytest.fixture(scope="session")
-def jupyterlab(browser, browser_context_args, lab_url):
+def lab_window(browser, browser_context_args, lab_url):
     """JupyterLab in Chromium, one page for all tests: it takes seconds to load."""
     expect.set_options(timeout=PATIENCE)
     context = browser.new_context(**browser_context_args)
@@ -128,10 +85,10 @@ def jupyterlab(browser, browser_context_args, lab_url):
 
 
 @pytest.fixture
-def run_all(jupyterlab, browser_context_args):
+def run_all(lab_window, browser_context_args):
     """A function: close what is open, open a notebook, run all its cells, fail if one raised or wrote to stderr, return the page."""
 
-    page = jupyterlab
+    page = lab_window
 
     def run(notebook):
         page.set_viewport_size(browser_context_args["viewport"])

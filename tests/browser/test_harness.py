@@ -41,11 +41,11 @@ LOSE_THE_FIRST_SHOW = """
 """
 
 
-def test_a_lab_whose_first_message_is_lost_asks_again(run_cells, jupyterlab):
-    jupyterlab.evaluate(LOSE_THE_FIRST_SHOW)
+def test_a_lab_whose_first_message_is_lost_asks_again(run_cells, lab_window):
+    lab_window.evaluate(LOSE_THE_FIRST_SHOW)
     run_cells("from memlab.labs import buddy_lab\nbuddy_lab(pages=16)")
-    expect(jupyterlab.locator(".memlab-lab [data-cell]").first).to_be_attached()
-    assert jupyterlab.evaluate("window.lost") == 1
+    expect(lab_window.locator(".memlab-lab [data-cell]").first).to_be_attached()
+    assert lab_window.evaluate("window.lost") == 1
 
 
 RESTARTED = """

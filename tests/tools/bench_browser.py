@@ -1,25 +1,23 @@
 """How long a click in the Buddy lab takes until the new picture is painted, and how many bytes it brings to the browser.
 
-Used by `python -m memlab.bench --browser`. It starts a JupyterLab on loopback and a headless Chromium, and clicks, in turn, an ipywidgets button
-whose handler does next to nothing, and labs of two sizes in the same page. What is judged is the ratio of the medians. Needs playwright,
-JupyterLab and a Chromium; must not import the labs, which only the notebook's kernel does.
+    make bench BENCH_FLAGS=--browser        (with --json as well: one JSON object instead of a table)
+
+It starts a JupyterLab on loopback and a headless Chromium, and clicks, in turn, an ipywidgets button whose handler does next to nothing, and
+labs of two sizes in the same page. What is judged is the ratio of the medians. Must not import the labs, which only the notebook's kernel does.
 """
 
 import json
-import os
-import secrets
-import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
 from typing import Any
+
+from chromium import find_chromium, launch
+from jupyterlab import jupyterlab
+from playwright.sync_api import Error, sync_playwright
 
 CLICKS = 20
 GOALS = {2048: 1.5, 65536: 2.0}  # pages -> most that a click may take, in empty round trips
@@ -45,7 +43,6 @@ _TARGETS = {  # done in turn; a click on the grid selects the first page that it
     "Free": "[data-action='free']",
     "Undo": "[data-action='undo']",
 }
-_FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
 # Clicks, and returns the milliseconds until what `said` finds has other text and the frame after that is painted.
 # Before, it waits as people do between clicks: sooner than that, TCP's delayed acknowledgements add 40 ms to some.
 _CLICK = """
@@ -80,24 +77,29 @@ class Missing(Exception):
 def measure(say: Callable[[str], None]) -> dict[str, Any]:
     """Click and return plain data: milliseconds and bytes of each click, medians, ratios and whether they reach the goals.
 
-    `say` gets a line about each step. Missing if playwright, JupyterLab or Chromium is not installed, or if they do not start.
+    `say` gets a line about each step. Missing if Chromium is not installed, or if JupyterLab does not start.
     """
     try:
-        from playwright.sync_api import Error, sync_playwright  # noqa: PLC0415  # the rest of the benchmark does without it
-    except ImportError:
-        raise Missing('playwright is not installed: pip install "memlab[test]" adds it.') from None
-    chromium = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
-        raise Missing("This needs a Chromium: install it, or name one with CHROMIUM=/path/to/it.")
+        find_chromium()
+    except LookupError as missing:
+        raise Missing(str(missing)) from None
     say("starting JupyterLab and Chromium")
-    with _jupyterlab() as url, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=_FLAGS)
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    with tempfile.TemporaryDirectory(prefix="memlab-bench-") as folder, sync_playwright() as playwright:
+        root, home = Path(folder, "root"), Path(folder, "home")
+        root.mkdir()
+        cell: dict[str, Any] = {"cell_type": "code", "id": "bench", "execution_count": None, "metadata": {}, "outputs": [], "source": _CELL}
+        kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+        notebook = {"cells": [cell], "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+        (root / "bench.ipynb").write_text(json.dumps(notebook))
+        page = launch(playwright).new_page(viewport={"width": 1400, "height": 1000})
         page.set_default_timeout(1000 * PATIENCE)
         received = [0]
         page.on("websocket", lambda ws: ws.on("framereceived", lambda frame: _count(received, frame)))
         try:
-            return _clicks(page, url, received, say)
+            with jupyterlab(root, home) as url:
+                return _clicks(page, url.replace("/doc?", "/doc/tree/bench.ipynb?"), received, say)
+        except RuntimeError as error:
+            raise Missing(str(error)) from None
         except Error as error:
             raise Missing(f"The labs did not answer in the browser: {error.message.splitlines()[0]}.") from None
 
@@ -176,50 +178,19 @@ def _count(received: list[int], frame: Any) -> None:
     received[0] += len(frame)
 
 
-@contextmanager
-def _jupyterlab() -> Iterator[str]:
-    """Run JupyterLab on a notebook with the one cell; yields the URL that shows it."""
-    with tempfile.TemporaryDirectory(prefix="memlab-bench-") as folder, socket.socket() as probe:
-        home, root = Path(folder, "home"), Path(folder, "root")
-        (home / "config" / "labconfig").mkdir(parents=True)
-        settings = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
-        (home / "config" / "labconfig" / "page_config.json").write_text(json.dumps(settings))
-        root.mkdir()
-        cell: dict[str, Any] = {"cell_type": "code", "id": "bench", "execution_count": None, "metadata": {}, "outputs": [], "source": _CELL}
-        kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-        (root / "bench.ipynb").write_text(
-            json.dumps({"cells": [cell], "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5})
-        )
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
-        token = secrets.token_hex(8)
-        command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
-        command += [
-            "--ServerApp.port_retries=0",
-            f"--IdentityProvider.token={token}",
-            f"--ServerApp.root_dir={root}",
-            "--LabApp.expose_app_in_browser=True",
-        ]
-        places = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "run", "IPYTHONDIR": "ipython"}
-        sources = str(Path(__file__).resolve().parents[2])  # the memlab that is measured, installed or not
-        paths = {"PYTHONPATH": os.pathsep.join(filter(None, [sources, os.environ.get("PYTHONPATH")]))}
-        environment = os.environ | paths | {name: str(home / place) for name, place in places.items()}
-        with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            try:
-                _wait(process, f"http://127.0.0.1:{port}/api/status?token={token}")
-                yield f"http://127.0.0.1:{port}/doc/tree/bench.ipynb?reset&token={token}"
-            finally:
-                process.terminate()
+def main(arguments: list[str]) -> None:
+    """Measure, and print the result; one line about each step goes to standard error."""
+    start = perf_counter()
+
+    def say(line: str) -> None:
+        print(f"{perf_counter() - start:6.1f} s  {line}", file=sys.stderr, flush=True)
+
+    try:
+        found = measure(say)
+    except Missing as missing:
+        sys.exit(str(missing))
+    print(json.dumps(found, indent=2) if "--json" in arguments else table(found))
 
 
-def _wait(process: subprocess.Popen[bytes], url: str) -> None:
-    for _ in range(5 * PATIENCE):
-        if process.poll() is not None:
-            break
-        try:
-            with urllib.request.urlopen(url, timeout=5):  # noqa: S310  # the server that was just started
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise Missing('JupyterLab did not start: pip install "memlab[lab]" adds it.')
+if __name__ == "__main__":
+    main(sys.argv[1:])
