@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 CSS: Final = (Path(__file__).parent / "picture.css").read_text(encoding="utf-8")
+SCRIPT: Final = (Path(__file__).parent / "widget.js").read_text(encoding="utf-8")  # what all widgets' browser halves begin with
 _GAP: Final = 24  # pixels between panels that stand side by side
 _PAGE: Final = 1300  # pixels; a saved picture with wider panels has some of them below the others
 _COLUMNS: Final = 1000  # for arrow keys, each panel begins at a multiple of this column (view.js divides by it)

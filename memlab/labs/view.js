@@ -2,16 +2,7 @@
 // It knows no lab.  Nothing here is loaded from elsewhere.
 
 const SVG = "http://www.w3.org/2000/svg";
-const WAITING = "Waiting for the kernel. If nothing comes, run this cell again.";
-const PATIENCE = 4000; // milliseconds without an answer until that is said: a kernel may be at work on a cell, or have been restarted
 const PANEL = 1000; // a panel's columns begin at a multiple of it
-
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
 
 function makeSvg(tag, attributes = {}) {
   const node = document.createElementNS(SVG, tag);
@@ -335,7 +326,7 @@ function render({ model, el }) {
     busy();
     if ("progress" in answer) progress.textContent = answer.progress;
     if (answer.searching) send("search_on");
-    if (answer.file) download(answer.name, answer.file);
+    if (answer.file) download(answer.name, "image/svg+xml", answer.file);
     if (answer.alert) {
       reason.textContent = answer.alert;
       if (!reason.isConnected) alert.append(reason, alertUndo);
@@ -416,12 +407,6 @@ function becomeNode(node, now) {
 function unpacked(buffer) {
   const stream = new Blob([buffer]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Response(stream).json();
-}
-
-function download(name, text) {
-  const url = URL.createObjectURL(new Blob([text], { type: "image/svg+xml" }));
-  make("a", { href: url, download: name }).click();
-  URL.revokeObjectURL(url);
 }
 
 // Returns {node, range, show(at, last, words), answered(sequence)}: a slider over moments, whose moves are sent one at a time.

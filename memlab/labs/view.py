@@ -25,7 +25,7 @@ from typing import Any, Final
 import anywidget
 import traitlets
 
-from ..figures.picture import CSS, Cell, Picture, count
+from ..figures.picture import CSS, SCRIPT, Cell, Picture, count
 from . import state
 from .action import Action
 from .lab import VIEW_ACTIONS, Lab, Look, Searching
@@ -63,7 +63,7 @@ class LabView(anywidget.AnyWidget):
     With MEMLAB_STATIC=1 in the environment it shows the lab's demo steps, a picture and a sentence each, for slides and static pages.
     """
 
-    _esm = (_HERE / "view.js").read_text(encoding="utf-8")
+    _esm = SCRIPT + (_HERE / "view.js").read_text(encoding="utf-8")
     _css = CSS + (_HERE / "view.css").read_text(encoding="utf-8")
     title = traitlets.Unicode().tag(sync=True)
     actions: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)

@@ -1,16 +1,6 @@
 // The browser's half of Panel: draws the sheet that Python describes and sends {action, value}.
 // It knows no lesson.  Nothing here is loaded from elsewhere.
 
-const WAITING = "Waiting for the kernel. If nothing comes, run this cell again.";
-const PATIENCE = 4000; // milliseconds without an answer until that is said: a kernel may be at work on a cell, or have been restarted
-
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
 // Text with `code` in backticks; never HTML.
 function inline(words) {
   return words.split(/`([^`\n]+)`/).map((part, i) => (i % 2 ? make("code", {}, part) : part));
@@ -175,9 +165,7 @@ function render({ model, el }) {
     clearTimeout(silence);
     draw();
     if (!file) return;
-    const url = URL.createObjectURL(new Blob([file.text], { type: "application/x-ndjson" }));
-    make("a", { href: url, download: file.name }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+    download(file.name, "application/x-ndjson", file.text);
   }
 
   form.addEventListener("submit", (event) => {

@@ -16,7 +16,7 @@ import anywidget
 import traitlets
 from ipywidgets import widget_serialization
 
-from ..figures.picture import CSS
+from ..figures.picture import CSS, SCRIPT
 from ..labs.refused import Refused
 from ..labs.thread import on_this_thread
 from .sheet import Sheet
@@ -27,7 +27,7 @@ _HERE = Path(__file__).parent
 class Panel(anywidget.AnyWidget):
     """A sheet on the screen.  With MEMLAB_STATIC=1 in the environment: as it stands on slides, where nothing can be pressed."""
 
-    _esm = (_HERE / "panel.js").read_text(encoding="utf-8")
+    _esm = SCRIPT + (_HERE / "panel.js").read_text(encoding="utf-8")
     _css = CSS + (_HERE / "panel.css").read_text(encoding="utf-8")
     content: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)
     widget = traitlets.Any(None, allow_none=True).tag(sync=True, **widget_serialization)
