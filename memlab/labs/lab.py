@@ -19,26 +19,15 @@ from ..recording import Recording
 from .action import Action, Param
 from .session import Setup
 
-# What every lab has besides its own actions.
-VIEW_ACTIONS: Final = frozenset(
-    {
-        "show",
-        "select",
-        "hexadecimal",
-        "code",
-        "state_code",
-        "open",
-        "save_picture",
-        "undo",
-        "redo",
-        "reset",
-        "go",
-        "frame",
-        "search",
-        "search_on",
-        "stop",
-    }
-)
+# What every lab has besides its own actions, and the one parameter that each takes, if any; LabView has a method for each, and a search its own.
+VIEW_ACTIONS: Final = {
+    **dict.fromkeys(("show", "save_picture", "undo", "redo", "reset", "search", "search_on", "stop"), ""),
+    **dict.fromkeys(("hexadecimal", "code", "state_code"), "on"),
+    "select": "cell",
+    "open": "code",
+    "go": "position",
+    "frame": "frame",
+}
 LABS: dict[str, Lab] = {}  # by name: all labs of memlab, for state codes; filled by the package's __init__
 
 
@@ -100,7 +89,7 @@ class Lab:
 
     def __post_init__(self) -> None:
         names = [a.name for a in self.actions]
-        taken = VIEW_ACTIONS & set(names)
+        taken = VIEW_ACTIONS.keys() & names
         if taken or len(set(names)) < len(names):
             raise ValueError(
                 f"each action of a lab has a name of its own, and not one of {', '.join(sorted(VIEW_ACTIONS))}; these are {names}"

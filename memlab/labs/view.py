@@ -36,13 +36,6 @@ from .thread import on_this_thread
 _HERE = Path(__file__).parent
 _LONG: Final = 32 << 10  # characters of an answer from which on it is sent compressed
 _SLICE: Final = 0.15  # seconds that a search goes on before it asks the browser whether it may go on
-_WANTED: Final[dict[str, tuple[str, ...]]] = {  # the parameters of what every lab has
-    **dict.fromkeys(("hexadecimal", "code", "state_code"), ("on",)),
-    "select": ("cell",),
-    "open": ("code",),
-    "go": ("position",),
-    "frame": ("frame",),
-}
 
 
 def open_lab(code: str) -> LabView:
@@ -87,7 +80,7 @@ class LabView(anywidget.AnyWidget):
 
     def picture(self) -> Picture:
         """Return the picture as this view shows it now."""
-        with self._frame():
+        with self._as_shown():
             return self.lab.figure(self.machine, self.look)
 
     @property
@@ -154,40 +147,43 @@ class LabView(anywidget.AnyWidget):
             return {"status": self._run(name, params)}
         if name == "search":
             return self._begin_search(params)
-        wanted = _WANTED.get(name, ())
-        if params.keys() != set(wanted):
-            raise Refused(f"{name} takes {' and '.join(wanted) or 'no parameters'}, not {short(sorted(map(str, params)))}.")
-        value = params[wanted[0]] if wanted else None
-        if wanted == ("on",) and not isinstance(value, bool):
-            raise Refused(f"{name} is on or off, True or False, not {short(value)}.")
-        if name == "select":
-            return {"status": self._select(value)}
-        if name == "save_picture":
-            return {"file": self.picture().svg(), "name": f"{self.lab.name}_lab.svg", "status": "The picture is saved as an SVG file."}
-        if name == "open":
-            return {"status": self._open(value)}
-        if name == "go":
-            words = self.session.go(value)
-            self.look = self.look._replace(frame=None)
-            return {"status": words}
-        if name == "search_on":
-            return self._search_on()
-        if name == "stop":
-            return self._end_search("Stopped. ")
-        if name == "frame":
-            self._show_frame(value)
-        elif name == "show":
-            self._forget()
-            return {"status": "", **({"searching": True} if self._searching else {})}
-        elif name == "hexadecimal":
-            self.look = self.look._replace(hexadecimal=bool(value))
-        elif name == "code":
-            self._with_code = bool(value)
-        elif name == "state_code":
-            self._with_state_code = bool(value)
-        else:
-            return {"status": str(getattr(self.session, name)())}
-        return {"status": ""}
+        wanted = VIEW_ACTIONS[name]
+        if params.keys() != {wanted} - {""}:
+            raise Refused(f"{name} takes {wanted or 'no parameters'}, not {short(sorted(map(str, params)))}.")
+        if wanted == "on" and not isinstance(params["on"], bool):
+            raise Refused(f"{name} is on or off, True or False, not {short(params['on'])}.")
+        done = getattr(self, f"_{name}")(*params.values())
+        return done if isinstance(done, dict) else {"status": done or ""}
+
+    def _show(self) -> dict[str, object]:
+        self._forget()
+        return {"status": "", **({"searching": True} if self._searching else {})}
+
+    def _hexadecimal(self, on: bool) -> None:
+        self.look = self.look._replace(hexadecimal=on)
+
+    def _code(self, on: bool) -> None:
+        self._with_code = on
+
+    def _state_code(self, on: bool) -> None:
+        self._with_state_code = on
+
+    def _save_picture(self) -> dict[str, object]:
+        return {"file": self.picture().svg(), "name": f"{self.lab.name}_lab.svg", "status": "The picture is saved as an SVG file."}
+
+    def _undo(self) -> str:
+        return self.session.undo()
+
+    def _redo(self) -> str:
+        return self.session.redo()
+
+    def _reset(self) -> str:
+        return self.session.reset()
+
+    def _go(self, position: object) -> str:
+        words = self.session.go(position)
+        self.look = self.look._replace(frame=None)
+        return words
 
     def _run(self, name: str, params: dict[str, object]) -> str:
         action = next((a for a in self.lab.actions if a.name == name and not a.hidden), None)
@@ -237,6 +233,9 @@ class LabView(anywidget.AnyWidget):
             raise
         return {"progress": words, "searching": True}
 
+    def _stop(self) -> dict[str, object]:
+        return self._end_search("Stopped. ")
+
     def _end_search(self, how: str) -> dict[str, object]:
         """Do the action that shows what was found."""
         searching, self._searching = self._searching, None
@@ -262,7 +261,7 @@ class LabView(anywidget.AnyWidget):
         said = self.lab.says(self.machine, self.look, "select", {}) if self.look.yours else ""
         return f"Selected {found.label}. {said}".strip()
 
-    def _show_frame(self, frame: object) -> None:
+    def _frame(self, frame: object) -> None:
         recording = self.session.recording()
         if recording is None:
             raise Refused("The last step was not recorded, so there is nothing inside it to look at.")
@@ -270,7 +269,7 @@ class LabView(anywidget.AnyWidget):
             raise Refused(f"Inside this step are moments 0 to {len(recording) - 1}, not {short(frame)}.")
         before, self.look = self.look, self.look._replace(frame=frame, recording=recording)
         try:
-            with self._frame():
+            with self._as_shown():
                 pass
         except ValueError as error:
             self.look = before
@@ -299,7 +298,7 @@ class LabView(anywidget.AnyWidget):
         self._cells: dict[str, Cell] = {}
         self._said: dict[str, Any] = {}
 
-    def _frame(self) -> Any:
+    def _as_shown(self) -> Any:
         """Return a with block in which RAM is as the view shows it."""
         look = self.look
         return look.recording.at(look.frame) if look.recording is not None and look.frame is not None else nullcontext()
@@ -320,7 +319,7 @@ class LabView(anywidget.AnyWidget):
     def _news(self) -> dict[str, Any]:
         """Return what a browser does not know yet: fragments and cells by id, and of all the rest what is not as it was said last."""
         s = self.session
-        with self._frame():
+        with self._as_shown():
             picture = self.lab.figure(self.machine, self.look)
             details = self.lab.details(self.machine, self.look)
         fragments, had = picture.fragments, self._cells
