@@ -34,6 +34,24 @@ class Cell(NamedTuple):
     column: int
 
 
+class CellName(NamedTuple):
+    """What the id of a cell says: a kind and numbers, ``object-40-3`` is ("object", (40, 3)).  Of any other text, nothing: a browser may send any."""
+
+    kind: str = ""
+    numbers: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, cell: str | None) -> CellName:
+        """Return what a cell's id says."""
+        kind, *rest = (cell or "").split("-")
+        whole = all(text.isascii() and text.isdecimal() and len(text) < 12 for text in rest)
+        return cls(kind, tuple(map(int, rest))) if whole else cls()
+
+    def of_kind(self, *kinds: str) -> int | None:
+        """Return the one number of a cell of one of these kinds; None for any other."""
+        return self.numbers[0] if self.kind in kinds and len(self.numbers) == 1 else None
+
+
 class Key(NamedTuple):
     """One entry of a legend: the class that colours it, its letter, and what it means."""
 

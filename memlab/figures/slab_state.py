@@ -13,6 +13,7 @@ from ..machine import Machine
 from ..memdesc import MemType
 from ..structs import NR_CACHES, kmem_cache, slab
 from ..words import CACHE_WORDS, CPU_ROW, LIST, NODE_WORDS, ORDER_SHIFT, PARTIAL
+from .picture import CellName
 
 CACHE, COUNTS, FREELIST, VIRT, SLAB_BUDDY = (f.word for f in (slab.slab_cache, slab.inuse, slab.freelist, slab.virt, slab.buddy))
 
@@ -91,17 +92,15 @@ def focus(m: Machine, cell: str | None) -> Focus:
 
     For any other text, and for what is no longer there, it is the machine's newest cache.
     """
-    kind, *rest = (cell or "").split("-")
-    if all(text.isascii() and text.isdecimal() and len(text) < 12 for text in rest):
-        numbers = [int(text) for text in rest]
-        if kind == "cache" and len(numbers) == 1 and numbers[0] < NR_CACHES and cache_at(m, numbers[0]).serial:
-            return Focus(numbers[0])
-        if (kind, len(numbers)) in (("slab", 1), ("object", 2)) and (found := _slab_of_page(m, numbers[0])):
-            slot, slab = found
-            if len(numbers) == 1:
-                return Focus(slot, slab.address)
-            if numbers[1] < slab.objects:
-                return Focus(slot, slab.address, numbers[1])
+    kind, numbers = CellName.of(cell)
+    if kind == "cache" and len(numbers) == 1 and numbers[0] < NR_CACHES and cache_at(m, numbers[0]).serial:
+        return Focus(numbers[0])
+    if (kind, len(numbers)) in (("slab", 1), ("object", 2)) and (found := _slab_of_page(m, numbers[0])):
+        slot, slab = found
+        if len(numbers) == 1:
+            return Focus(slot, slab.address)
+        if numbers[1] < slab.objects:
+            return Focus(slot, slab.address, numbers[1])
     return Focus(own_cache(m))
 
 

@@ -14,7 +14,7 @@ from ..gfp import GFP
 from ..machine import Machine
 from ..study.request import Try, Walk, walk_zonelist, zone_words
 from .page_map import Mark, page_map
-from .picture import Cell, Key, Picture, count, panels, rect, shown, stack, text
+from .picture import Cell, CellName, Key, Picture, count, panels, rect, shown, stack, text
 
 WIDTH: Final = 602
 _MOST: Final = 16  # zones, tries and nodes drawn of more
@@ -63,9 +63,9 @@ def machine_lab(
     ``pages``: those of the page map, all unless given.  ValueError or TypeError for a bad request.
     """
     walk = walk_zonelist(m, order, gfp, node)
-    pfn = selected.removeprefix("page-").removeprefix("tile-") if selected and selected[:5] in ("page-", "tile-") else ""
     marks = [Mark(range(z.start, z.end), "ml-zone", _letter(z), f"zone {zone_words(z)}", edge=True) for z in m.zones[:_MOST]]
-    at = int(pfn) if pfn.isdecimal() and pfn.isascii() and int(pfn) < m.nr_pages else None
+    pfn = CellName.of(selected).of_kind("page", "tile")
+    at = pfn if pfn is not None and pfn < m.nr_pages else None
     found = page_map(m, pages, at, hexadecimal, marks if len(m.zones) > 1 else ())
     way = _steps(m, walk)
     here = stack("The zones and their pages", zones(m, selected, hexadecimal), found)

@@ -15,7 +15,7 @@ from typing import Final
 from ..figures.blocks import KINDS, block_of, blocks, kind_of
 from ..figures.bootstrap import bootstrap_lab as draw
 from ..figures.bootstrap import built_page, name_of, stage_of, value_of
-from ..figures.picture import Picture, count, shown
+from ..figures.picture import CellName, Picture, count, shown
 from ..figures.slab_state import live_objects
 from ..machine import Machine
 from ..memdesc import MemType
@@ -239,10 +239,9 @@ def _details(m: Machine, look: Look) -> list[tuple[str, str]]:
         found += [(name, f"{_both(m, name, c.old)} → {_both(m, name, c.new)}") for name, c in named]
         if len(changes) > _MOST_WORDS:
             found.append(("and more", f"{count(len(changes) - _MOST_WORDS, 'word')} like the last"))
-    kind, _, place = (look.cell or "").partition("-")
-    word = int(place.partition("-")[2]) if kind in ("w", "desc") and _pfn(look.cell) is not None else None
-    if word is not None:
-        word += m.MM if kind == "desc" else 0
+    cell = CellName.of(look.cell)
+    if cell.kind in ("w", "desc") and len(cell.numbers) == 2:
+        word = cell.numbers[1] + (m.MM if cell.kind == "desc" else 0)
         if word < len(m.w):
             name = name_of(m, stage, m.B + 8 * word)
             found += [("Selected", name), ("Address", f"{m.B + 8 * word:#x}"), ("Value", _both(m, name, m.w[word]))]
@@ -289,9 +288,8 @@ def _pfn(cell: str | None) -> int | None:
 
     "page-40" is of the map, "list-40" of the free lists; "w-40-20488" is a word and "desc-40-43" a mem_desc, both shown with page 40.
     """
-    kind, *rest = (cell or "").split("-")
-    wanted = {"page": 1, "tile": 1, "list": 1, "w": 2, "desc": 2}.get(kind)
-    return int(rest[0]) if len(rest) == wanted and all(n.isascii() and n.isdecimal() and len(n) < 12 for n in rest) else None
+    kind, numbers = CellName.of(cell)
+    return numbers[0] if len(numbers) == {"page": 1, "tile": 1, "list": 1, "w": 2, "desc": 2}.get(kind) else None
 
 
 BOOTSTRAP_LAB: Final = Lab(

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ..figures.blocks import KINDS, Block, block_of, blocks, kind_of, kinds_of
-from ..figures.picture import count
+from ..figures.picture import CellName, count
 from ..machine import Machine, Stats
 from ..memdesc import MemType
 from ..recording import Recording
@@ -200,9 +200,8 @@ def can_split(session: Session, cell: str | None) -> str | None:
 
 def pfn_of(cell: str | None) -> int | None:
     """Return the (first) page that a cell of the picture stands for; None for any other text."""
-    kind, _, rest = (cell or "").partition("-")
-    digits = rest.partition("-")[0] if kind == "blocks" else rest
-    return int(digits) if kind in _CELLS and digits.isascii() and digits.isdecimal() and len(digits) < 12 else None
+    kind, numbers = CellName.of(cell)
+    return numbers[0] if kind in _CELLS and numbers and (kind == "blocks" or len(numbers) == 1) else None
 
 
 def selected_block(session: Session, cell: str | None) -> Block:

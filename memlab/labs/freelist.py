@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 
 from ..figures.freelist_lab import freelist_lab as draw
 from ..figures.freelist_lab import linked_blocks, linked_home, radix_blocks, radix_entry
-from ..figures.picture import Picture, count, shown
+from ..figures.picture import CellName, Picture, count, shown
 from ..gfp import GFP
 from ..machine import Stats
 from ..study.radix_freelist import RadixMachine
@@ -240,9 +240,9 @@ def _machine(session: Session) -> SideBySide:
 
 def _place(cell: str | None) -> tuple[str | None, int]:
     """Return side and page of a cell of the picture; (None, 0) for any other text."""
-    side, _, digits = (cell or "").partition("-")
-    ok = side in _SIDES and digits.isascii() and digits.isdecimal() and len(digits) < 12
-    return (side, int(digits)) if ok else (None, 0)
+    name = CellName.of(cell)
+    pfn = name.of_kind(*_SIDES)
+    return (None, 0) if pfn is None else (name.kind, pfn)
 
 
 def _number(m: SideBySide, cell: str | None) -> int | None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ..config import Zone, ZoneType
 from ..figures.blocks import KINDS, block_of, kind_of
-from ..figures.picture import Picture, count, shown
+from ..figures.picture import CellName, Picture, count, shown
 from ..figures.zones import machine_lab as machine_lab_figure
 from ..figures.zones import request_flags
 from ..gfp import GFP
@@ -87,10 +87,10 @@ def _preset(shape: str = "highmem") -> Setup:
 
 def _asked(m: Machine, look: Look) -> tuple[int, int, int]:
     """Return (order, gfp, node) of the request that is drawn: the one selected in the table, else the last one made, else the simplest."""
-    kind, *numbers = (look.cell or "").split("-")
+    kind, numbers = CellName.of(look.cell)
     flags = request_flags(m)
-    if kind == "ask" and len(numbers) == 3 and all(n.isascii() and n.isdecimal() and len(n) < 4 for n in numbers):
-        order, row, node = map(int, numbers)
+    if kind == "ask" and len(numbers) == 3:
+        order, row, node = numbers
         if order <= m.max_order and row < len(flags) and node < m.config.nodes:
             return order, flags[row], node
     asked = look.asked
@@ -105,18 +105,18 @@ def _figure(m: Machine, look: Look) -> Picture:
 
 
 def _details(m: Machine, look: Look) -> list[tuple[str, str]]:
-    kind, _, rest = (look.cell or "").partition("-")
-    pfn = pfn_of(look.cell)
+    cell, pfn = CellName.of(look.cell), pfn_of(look.cell)
     if pfn is not None and pfn < m.nr_pages:
         return _page_details(m, pfn, look)
-    zone = next((z for z in m.zones if kind == "zone" and rest == f"{z.node}-{z.name}"), None)
+    zone = next((z for z in m.zones if look.cell == f"zone-{z.node}-{z.name}"), None)
     if zone is not None:
         return _zone_details(m, zone, look)
     walk = walk_zonelist(m, *_asked(m, look))
-    if kind == "try" and rest.isascii() and rest.isdecimal() and 0 < int(rest[:4]) <= len(walk.tries):
-        t = walk.tries[int(rest[:4]) - 1]
-        return [("Zone asked", f"{rest}. {zone_words(t.zone)}"), ("Would stay free", t.sum), ("Verdict", t.why)]
-    if kind == "ask":
+    n = cell.of_kind("try")
+    if n is not None and 0 < n <= len(walk.tries):
+        t = walk.tries[n - 1]
+        return [("Zone asked", f"{n}. {zone_words(t.zone)}"), ("Would stay free", t.sum), ("Verdict", t.why)]
+    if cell.kind == "ask":
         asked = f"m.alloc_pages({walk.order}, {gfp_code(walk.gfp)}, {walk.node})"
         return [("Request", asked), ("Zones asked", f"{len(walk.tries)}"), ("Outcome", walk.end)]
     return [("Selected", "nothing yet: click a page, a zone or a request, or move to one with the arrow keys and press Enter")]

@@ -11,7 +11,7 @@ from typing import Final
 from ..cache_table import cpu_heads, walk_freelist
 from ..config import Zone, ZoneType
 from ..figures.blocks import KINDS, block_of, blocks, kind_of
-from ..figures.picture import count
+from ..figures.picture import CellName, count
 from ..figures.zones import request_flags
 from ..gfp import GFP
 from ..machine import Machine, Stats
@@ -291,5 +291,4 @@ def _times(n: int) -> str:
 
 def pfn_of(cell: str | None) -> int | None:
     """Return the page that a cell of the page map stands for (a tile's first page); None for any other text."""
-    kind, _, digits = (cell or "").partition("-")
-    return int(digits) if kind in ("page", "tile") and digits.isascii() and digits.isdecimal() and len(digits) < 12 else None
+    return CellName.of(cell).of_kind("page", "tile")

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 from ..figures.call_chain import FRAME_BYTES, STACK_BYTES, call_words, result_words
 from ..figures.nesting_lab import SIDES
 from ..figures.nesting_lab import nesting_lab as draw
-from ..figures.picture import Picture, count
+from ..figures.picture import CellName, Picture, count
 from ..study.nesting import CALLS, MOST_INTERRUPTS, Nesting, Run, step_of
 from ..study.planned import AT, LOW_ORDERS, MEALS, STARTS, TINY_START, AtHand, Planned, at_hand
 from ..study.worst_case import WorstCase, steps_of
@@ -236,10 +236,9 @@ def _side_details(side: str, run: Run, look: Look) -> list[tuple[str, str]]:
         k = last if look.frame is None else min(look.frame, last)
         when = "at the end" if k == last else f"at moment {k}"
         found.append((f"At hand {when}", _hand_words(trace.hands[k])))
-    mine, _, cell = (look.cell or "").partition("-")
-    kind, _, digits = cell.partition("-")
-    if mine == side and kind == "call" and digits.isascii() and digits.isdecimal() and int(digits[:9]) < len(trace.calls):
-        call = trace.calls[int(digits)]
+    n = CellName.of((look.cell or "").removeprefix(f"{side}-")).of_kind("call")
+    if n is not None and n < len(trace.calls):
+        call = trace.calls[n]
         found.append(("Selected", f"{call}, frame {call.depth} {'of interrupt ' + str(call.context) if call.context else 'of the task'}"))
         found.append(("Asked for", call_words(call) or "nothing more"))
         found.append(("Result", result_words(call, look.frame)))
