@@ -122,7 +122,7 @@ def split_page(m: Kernel, pfn: int) -> tuple[int, int] | None:
     ``pfn``: unsigned long, of a block of order 1 or more from alloc_pages.  Returns both pfns, or None when no descriptor can be had (the
     block is then as it was).  KernelBug if ``pfn`` is not the first page of such a block.  Source: mm/page_alloc.c (which splits to order 0).
     """
-    flags_of, order_of, page_of = m.flags_of, m.order_of, m.page_of
+    flags_of, order_of, page_of, pfn = m.flags_of, m.order_of, m.page_of, whole(pfn, "a pfn is a whole number")
     zone = m.zone_of[flags_of[page_bugs.to_split(m, pfn)]]
     new = m._kmem_cache_alloc(m.KC_BUDDY, KERNEL, zone.node)
     if not new:
