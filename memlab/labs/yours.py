@@ -55,17 +55,29 @@ def ask(function: Callable[..., Any], *args: Any, steps: int = MOST_STEPS, name:
     ``name``: what its sentence calls the function; its own name unless given.
     """
     name = name or getattr(function, "__name__", "your function")
-    call = f"{name}({', '.join(getattr(arg, '__name__', '') or short(arg) for arg in args)})"
+    return run(function, *args, steps=steps, name=name)[0]
+
+
+def run(
+    function: Callable[..., Any], *args: Any, steps: int = MOST_STEPS, name: str = "your function", call: object = None
+) -> tuple[Answer, BaseException | None]:
+    """Do what ask does; returns the Answer, and what the function raised, if it did.  KeyboardInterrupt comes through.
+
+    ``call``: what the sentence begins with, written out when the call is over; name and arguments unless given.
+    """
+    call = call or f"{name}({', '.join(getattr(arg, '__name__', '') or short(arg) for arg in args)})"
     try:
         with budget(steps):
-            return Answer(function(*args))
-    except NotImplementedError:  # an exercise's stub: not begun, so not a mistake
-        return Answer(None, f"{name} is not written yet.")
+            return Answer(function(*args)), None
+    except NotImplementedError as error:  # an exercise's stub: not begun, so not a mistake
+        return Answer(None, f"{name} is not written yet."), error
     except (TooLong, RecursionError) as error:
         how = str(error) if isinstance(error, TooLong) else "it calls itself without end."
-        return Answer(None, f"{call} did not end: {how}")
-    except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever a learner's function raises is an answer
-        return Answer(None, f"{call} raised {type(error).__name__}{_where(error)}: {_said(error)}")
+        return Answer(None, f"{call} did not end: {how}"), error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  # whatever a learner's function raises is an answer
+        return Answer(None, f"{call} raised {type(error).__name__}{_where(error)}: {_said(error)}"), error
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Running a learner's function against an exercise's check, so that whatever it does ends in a sentence.
 
-Used by the exercise decorator and by the tests.  Imports model, and from labs the step budget; no widgets.
+Used by the exercise decorator and by the tests.  Imports model, and from labs how a learner's function is asked; no widgets.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import redirect_stdout
 from types import FunctionType
 from typing import Any, Final, NamedTuple
 
-from ..labs.yours import Short, TooLong, budget, learners
+from ..labs.yours import Short, TooLong, learners, run
 from .model import Exercise
 
 STEPS: Final = 1_000_000  # lines of the learner's own code that one check may run
@@ -37,15 +37,15 @@ def judge(exercise: Exercise, answer: object, steps: int = STEPS) -> Outcome:
         return Outcome("wrong", "This exercise asks for a function, written with def.")
     call, printed = _Call(answer), _Printed()
     try:
-        with redirect_stdout(printed), budget(steps):
-            verdict = exercise.check(call.watched)
-    except NotImplementedError:
+        with redirect_stdout(printed):
+            (verdict, sentence), error = run(exercise.check, call.watched, steps=steps, call=call)
+    except KeyboardInterrupt:
+        return Outcome("wrong", "The check was interrupted.", printed.text())
+    if isinstance(error, NotImplementedError):
         return Outcome("stub", "Not started.", printed.text())
-    except TooLong as error:
-        return Outcome("wrong", f"{call} did not end: {error}", printed.text())
-    except RecursionError:
-        return Outcome("wrong", f"{call} did not end: it calls itself without end.", printed.text())
-    except BaseException as error:  # noqa: BLE001  # whatever a learner's code raises is theirs to read, not to be stopped by
+    if isinstance(error, (TooLong, RecursionError)):
+        return Outcome("wrong", str(sentence), printed.text())
+    if error is not None:
         return _failed(call, error, printed.text())
     said = verdict.sentence if len(verdict.sentence) <= _LONGEST else f"{verdict.sentence[:_LONGEST]} ..."
     return Outcome("correct" if verdict.ok else "wrong", said, printed.text())
@@ -53,8 +53,6 @@ def judge(exercise: Exercise, answer: object, steps: int = STEPS) -> Outcome:
 
 def _failed(call: _Call, error: BaseException, printed: str) -> Outcome:
     said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    if isinstance(error, KeyboardInterrupt):
-        return Outcome("wrong", "The check was interrupted.", printed)
     if not call.running:
         return Outcome("wrong", f"{call} returned {_short.repr(call.value)}, and the check can do nothing with that ({said}).", printed)
     frames = list(traceback.walk_tb(error.__traceback__))
