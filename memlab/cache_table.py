@@ -255,9 +255,24 @@ def held_slab(m: Kernel, address: int, gfp: int) -> int:
     return s
 
 
-def double_free(address: int) -> KernelBug:
+def double_free(m: Kernel, c: int, address: int) -> KernelBug:
     """Say that an object is free already."""
-    return KernelBug(f"double free: the object at {address:#x} is free already")
+    return KernelBug(f"double free: the object at {address:#x} of {view_of(m, c).name} is free already")
+
+
+def still_live(m: Kernel, c: int, live: int) -> KernelBug:
+    """Say that a cache has ``live`` objects in use, and where the first of them are."""
+    free, found = {obj for head in cpu_heads(m, c) for obj in walk_freelist(m, c, head)}, list[str]()
+    for s in slabs_of(m, c):
+        first, n = m.virt_of[s] + (m.red_left_pad_of[c] >> 32), inuse(m, s) + free_objects(m, s)
+        free.update(walk_freelist(m, c, m.freelist_of[s]))
+        found += [f"{obj:#x}" for obj in range(first, first + n * m.size_of[c], m.size_of[c]) if obj not in free]
+        if len(found) > 3:
+            break
+    where = ", ".join(found[:3]) + (" and so on" if live > 3 else "")
+    return KernelBug(
+        f"{view_of(m, c).name} has {live} live object{'s' * (live > 1)}, at {where}; free {'them' if live > 1 else 'it'} before you destroy it"
+    )
 
 
 def bad_object(m: Kernel, c: int, address: int) -> KernelBug:

@@ -27,6 +27,7 @@ from .cache_table import (
     node_of,
     slabs_by_cache,
     slots,
+    still_live,
     view_of,
 )
 from .gfp import GFP
@@ -151,7 +152,7 @@ class KmemCache:
             raise KernelBug(f"{self.name} is one of the machine's own caches; only caches from kmem_cache_create can be destroyed")
         live = live_objects(m, self._c)
         if live:
-            raise KernelBug(f"{self.name} has {live} live objects; free them before you destroy it")
+            raise still_live(m, self._c, live)
         m._kmem_cache_destroy(self._c)
 
     def rebind(self) -> None:
@@ -391,7 +392,7 @@ def _look_before_bulk(m: Kernel, c: int, objs: list[int]) -> None:
     cache, free = view_of(m, c), free_near(m, c, objs)
     for obj in objs:
         if obj in free:
-            raise double_free(obj)
+            raise double_free(m, c, obj)
         if cache.flags & SLAB.DEBUG:
             look(m, cache, obj, RED_ACTIVE)
 

@@ -216,7 +216,7 @@ def kmem_cache_free(m: Kernel, c: int, address: int) -> None:
         raise bad_object(m, c, address)
     s = word(m.desc_of[(address - B) >> m.PS])
     if address == m.freelist_of[s] or address in cpu_heads(m, c):
-        raise double_free(address)
+        raise double_free(m, c, address)
     if m.counts_of[s] & DEBUG:
         cache = view_of(m, c)
         slub_debug.look_before_free(m, cache, s, address)

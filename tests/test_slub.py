@@ -416,8 +416,8 @@ def test_a_destroyed_cache_refuses_everything_even_when_its_slot_is_used_again()
 def test_a_cache_with_live_objects_is_not_destroyed():
     cache = things()
     obj = cache.alloc()
-    cache.alloc()
-    with refused(cache.machine, KernelBug, "thing has 2 live objects; free them"):
+    other = cache.alloc()
+    with refused(cache.machine, KernelBug, f"thing has 2 live objects, at {obj:#x}, {other:#x}; free them"):
         cache.destroy()
     cache.free(obj)
     with refused(cache.machine, KernelBug, "thing has 1 live object"):
@@ -683,7 +683,7 @@ def test_a_double_free_is_found_at_the_head_of_the_cpus_freelist():
     cache = things()
     a = cache.alloc()
     cache.free(a)
-    with refused(cache.machine, KernelBug, f"double free: the object at {a:#x} is free already"):
+    with refused(cache.machine, KernelBug, f"double free: the object at {a:#x} of thing is free already"):
         cache.free(a)
 
 
