@@ -190,15 +190,24 @@ def slabs_by_cache(m: Kernel) -> dict[int, list[int]]:
     return found
 
 
+def next_free(m: Kernel, c: int, obj: int) -> int:
+    """Return what a free object of a cache links to, 0 after the last.  KernelBug if there is no RAM where the object should be."""
+    if not B <= obj < B + (m.highmem_pfn << m.PS):
+        raise KernelBug(
+            f"general protection fault: a freelist of {view_of(m, c).name} leads to {obj:#x}, which is no address of an object; "
+            "an object was written to after it was freed, and check() tells more"
+        )
+    return m.w[word(obj + m.offset_of[c])]
+
+
 def walk_freelist(m: Kernel, c: int, obj: int) -> list[int]:
-    """Return the objects of a freelist in order.  KernelBug if it runs in a circle, as an undetected double free can leave it."""
-    w, offset = m.w, m.offset_of[c]
+    """Return the objects of a freelist in order.  KernelBug if it runs in a circle, as an undetected double free can leave it, or out of RAM."""
     found: list[int] = []
     while obj:
         found.append(obj)
         if len(found) > MAX_OBJECTS:
             raise KernelBug(f"the freelist that holds {obj:#x} runs in a circle: an object was freed twice; check() tells more")
-        obj = w[(obj - B + offset) >> 3]
+        obj = next_free(m, c, obj)
     return found
 
 

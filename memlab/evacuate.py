@@ -14,6 +14,7 @@ from .cache_table import (
     discard,
     each_cpu,
     free_objects,
+    next_free,
     node_of,
     partial_slabs,
     percpu,
@@ -75,12 +76,12 @@ def _spare(m: Kernel, c: int, but: int) -> int:
     p = percpu(m, c)
     obj = m.cpu_freelist_of[p]
     if obj and m.cpu_slab_of[p] != address(but):
-        m.cpu_freelist_of[p] = m.w[word(obj + m.offset_of[c])]
+        m.cpu_freelist_of[p] = next_free(m, c, obj)
         return word(obj)
     for s in partial_slabs(m, c):
         if s != but:
             obj = m.freelist_of[s]
-            m.freelist_of[s] = m.w[word(obj + m.offset_of[c])]
+            m.freelist_of[s] = next_free(m, c, obj)
             m.counts_of[s] += 1
             if not m.freelist_of[s]:
                 remove_partial(m, s, node_of(m, c, s))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from . import page_alloc
+from . import page_alloc, slub
 from .addresses import B, V
 from .cache_table import add_partial
 from .kernel import KERNEL, Kernel
@@ -30,7 +30,7 @@ def in_line(m: Kernel) -> tuple[dict[str, Callable[..., Any]], Callable[[KmemCac
     flags_of, order_of, page_of = m.flags_of, m.order_of, m.page_of
     cache_of, freelist_of, counts_of, cpu_slab_of = m.cache_of, m.freelist_of, m.counts_of, m.cpu_slab_of
     lists_of, shape_of, nr_pages, last = m.lists_of, m.shape_of, m.nr_pages, m.max_order
-    PS, WS, KA, KC_BUDDY, page_mask = m.PS, m.WS, m.KA, m.KC_BUDDY, m.page_mask
+    PS, WS, KA, KC_BUDDY, page_mask, top = m.PS, m.WS, m.KA, m.KC_BUDDY, m.page_mask, B + (m.highmem_pfn << m.PS)
     typed, splits, merges, words_split, words_merged, allocated, freed = (
         m.stat + getattr(vm_stat, name).word
         for name in ("words_typed", "splits", "merges", "words_split", "words_merged", "buddies_allocated", "buddies_freed")
@@ -196,8 +196,8 @@ def in_line(m: Kernel) -> tuple[dict[str, Callable[..., Any]], Callable[[KmemCac
         """In line: the first object of the CPU's freelist."""
         percpu, link, _, _, _ = shape_of[c]
         obj = w[p := m.percpu + percpu]
-        if not obj:
-            return m.___slab_alloc(c, gfp, node)
+        if not B <= obj < top:  # none, or a wild pointer
+            return slub.kmem_cache_alloc(m, c, gfp, node)
         w[p] = w[(obj - link) >> 3]
         return obj
 
@@ -210,7 +210,7 @@ def in_line(m: Kernel) -> tuple[dict[str, Callable[..., Any]], Callable[[KmemCac
             if gfp is not KERNEL or not m._runs_in_line:
                 return KmemCache.alloc(cache, gfp)
             obj = w[p := m.percpu + percpu]
-            if not obj:
+            if not B <= obj < top:
                 return m.___slab_alloc(c, gfp, None) or m.null_or_overflow()
             w[p] = w[(obj - link) >> 3]
             return obj

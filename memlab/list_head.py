@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .addresses import B
+from .ram import KernelBug
 from .words import Columns
 
 
@@ -67,10 +68,20 @@ def chain_add(m: Columns, entry: int, chain: int) -> int:
 
 
 def list_for_each(m: Columns, head: int) -> Iterator[int]:
-    """Yield the word index of each entry's list_head, in list order.  The entry may be unlinked meanwhile."""
-    next_of = m.next_of
+    """Yield the word index of each entry's list_head, in list order.  The entry may be unlinked meanwhile.
+
+    KernelBug if the list leads out of RAM, or comes to no end: none has more entries than there are pages.
+    """
+    next_of, end = m.next_of, len(m.prev_of)
     entry = (next_of[head] - B) >> 3
-    while entry != head:
+    for _ in range(m.nr_pages + 1):
+        if entry == head:
+            return
+        if not 0 <= entry < end:
+            raise KernelBug(
+                f"general protection fault: the list at {B + 8 * head:#x} leads to {B + 8 * entry:#x}, where no memory is; check() tells more"
+            )
         after = (next_of[entry] - B) >> 3
         yield entry
         entry = after
+    raise KernelBug(f"the list at {B + 8 * head:#x} runs in a circle that does not come back to it; check() tells more")

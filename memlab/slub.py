@@ -24,6 +24,7 @@ from .cache_table import (
     discard,
     double_free,
     each_cpu,
+    next_free,
     node_of,
     partial_slabs,
     percpu,
@@ -123,7 +124,7 @@ def activate(m: Kernel, c: int, s: int, p: int) -> int:
     counts = m.counts_of[s]
     m.counts_of[s] = counts & ~INUSE | counts >> OBJECTS_SHIFT & 0xFFFF | FROZEN
     m.cpu_slab_of[p] = address(s)
-    m.cpu_freelist_of[p] = m.w[word(obj + m.offset_of[c])]
+    m.cpu_freelist_of[p] = next_free(m, c, obj)
     return obj
 
 
@@ -131,7 +132,7 @@ def _pop(m: Kernel, c: int, p: int) -> int:
     """Take the first object of a CPU's freelist.  Returns its address, or 0."""
     obj: int = m.cpu_freelist_of[p]
     if obj:
-        m.cpu_freelist_of[p] = m.w[word(obj + m.offset_of[c])]
+        m.cpu_freelist_of[p] = next_free(m, c, obj)
     return obj
 
 
@@ -307,7 +308,7 @@ def _debug_alloc(m: Kernel, c: int, gfp: int, node: int | None) -> int:
     s = slabs[0]
     cache, obj = view_of(m, c), m.freelist_of[s]
     slub_debug.look(m, cache, obj, slub_debug.RED_INACTIVE)
-    m.freelist_of[s] = m.w[word(obj + m.offset_of[c])]
+    m.freelist_of[s] = next_free(m, c, obj)
     m.counts_of[s] += 1
     if not m.freelist_of[s]:
         remove_partial(m, s, node_of(m, c, s))

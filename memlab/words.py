@@ -78,6 +78,8 @@ ONE_BLOCK: Final = frozenset(kind for _, kind in USERS.values() if kind is not M
 class Columns:
     """The columns of one machine's RAM.  ``see`` sets them all, and is the one place that does."""
 
+    nr_pages: int  # of that RAM
+
     def see(self, w: memoryview[int]) -> None:
         """Lay the columns over RAM's words, or over what stands in for them while somebody watches what is written."""
         self.w = w

@@ -262,3 +262,36 @@ def test_slabs_that_are_found_block_by_block_are_all_there_are(seed):
     assert {address(c): [address(s) for s in slabs] for c, slabs in slabs_by_cache(m).items()} == {
         c: list(slabs) for c, slabs in brute.items()
     }
+
+
+# -- a wild word
+
+
+@pytest.mark.parametrize("kind", [Machine, type("Plain", (Machine,), {})], ids=["in line", "plain"])
+@pytest.mark.parametrize(
+    "wild", [0xCCCC_CCCC_CCCC_CCCC, 8, 0xFFFF_8880_0000_0000 - 8, 0xFFFF_8880_0000_0000 - 64, 0xFFFF_8880_4000_0000, (1 << 64) - 1], ids=hex
+)
+def test_a_free_pointer_that_leads_out_of_ram_is_named_and_never_handed_out(kind, wild):
+    m = kind("1M")
+    cache = m.kmem_cache_create("thing", 64)
+    used = [cache.alloc() for _ in range(3)]
+    cache.free(used[1])
+    m.write(used[1] + cache.struct.offset, wild.to_bytes(8, "little"))
+    assert cache.alloc() == used[1]
+    before = m.snapshot()
+    for call in (cache.alloc, lambda: cache.alloc_bulk(2)):
+        with pytest.raises(KernelBug, match=f"^general protection fault: a freelist of thing leads to {wild:#x}"):
+            call()
+    assert m.snapshot() == before
+
+
+@pytest.mark.parametrize("to", ["itself", "nowhere"])
+def test_a_list_is_walked_no_further_than_there_are_pages(to):
+    m = Machine("1M")
+    pages = [m.alloc_pages(0) for _ in range(8)]
+    for pfn in pages[::2]:
+        m.free_pages(pfn)
+    first = (m.w[m.zones[0].heads] - m.B) >> 3
+    m.w[first] = m.B + 8 * first if to == "itself" else 0xCCCC_CCCC_CCCC_CCCC
+    with pytest.raises(KernelBug, match="the list at 0x[0-9a-f]+ (runs in a circle|leads to 0xcccc)"):
+        m.buddyinfo()
