@@ -293,5 +293,5 @@ def test_a_list_is_walked_no_further_than_there_are_pages(to):
         m.free_pages(pfn)
     first = (m.w[m.zones[0].heads] - m.B) >> 3
     m.w[first] = m.B + 8 * first if to == "itself" else 0xCCCC_CCCC_CCCC_CCCC
-    with pytest.raises(KernelBug, match="the list at 0x[0-9a-f]+ (runs in a circle|leads to 0xcccc)"):
+    with pytest.raises(KernelBug, match=r"the list at 0x[0-9a-f]+ (runs in a circle|leads to 0xcccc)"):
         m.buddyinfo()
