@@ -334,7 +334,7 @@ def kfree(m: Kernel, address: int | None) -> None:
             known = c in m.shape_of
             owner = f"an object of the cache {view_of(m, c).name}" if known else "in a slab that belongs to no cache"
             raise KernelBug(f"{address:#x} is {owner}; free it there, not with kfree")
-        m._kmem_cache_free(c, address)
+        view_for(m, c).free(address)
         return
     whole_block = desc & 15 == BUDDY and m.page_of[d] == V + 8 * pfn
     largest_object = m.kmalloc_caches[-1][0]
