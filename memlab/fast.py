@@ -44,7 +44,7 @@ def in_line(m: Kernel) -> tuple[dict[str, Callable[..., Any]], Callable[[KmemCac
         except (IndexError, TypeError):
             return page_alloc.alloc_pages(m, order, gfp, node)
         left = w[free] - n
-        if left < low or type(order) is not int or gfp is not KERNEL or node is not None or order < 0 or not m._runs_in_line:
+        if left < low or type(order) is not int or gfp != KERNEL or node is not None or order < 0 or not m._runs_in_line:
             return page_alloc.alloc_pages(m, order, gfp, node)
         first = w[head]
         if first == head_address:
@@ -207,7 +207,7 @@ def in_line(m: Kernel) -> tuple[dict[str, Callable[..., Any]], Callable[[KmemCac
         percpu, link, starts, address_of_cache, nodes = shape_of[c]
 
         def alloc(gfp: int = KERNEL) -> int | None:
-            if gfp is not KERNEL or not m._runs_in_line:
+            if gfp != KERNEL or not m._runs_in_line:
                 return KmemCache.alloc(cache, gfp)
             obj = w[p := m.percpu + percpu]
             if not B <= obj < top:
