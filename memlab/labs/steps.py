@@ -19,6 +19,7 @@ from ..addresses import address, pfn_of, word
 from ..cache_table import free_objects, inuse, slab_pfn
 from ..figures.blocks import block_of
 from ..figures.picture import count
+from ..gfp import GFP
 from ..kmem_cache import DescriptorCache
 from ..list_head import list_first
 from ..machine import Machine
@@ -51,11 +52,15 @@ class _Steps(Trace):
         self._key: tuple[object, ...] | None = None
         self._writes: list[Write] = []
         self._split = 0  # the buddy of the block that was taken last
+        self._asked: int | None = None  # the order that the simplest request, alloc_pages(order), asks for
+        self._whole = False  # whether the block that was taken last has it, so that all is told at once
 
     def enter(self, name: str, cache: str, given: dict[str, int | None]) -> None:
         """Note that a call begins."""
         self.finish()
         super().enter(name, cache, given)
+        simplest = name == "alloc_pages" and "desc" not in given and given.get("gfp") == GFP.KERNEL and given.get("node") is None
+        self._asked = given.get("order") if simplest and not self.m.pcp else None
         self.record.mark(f"{self.calls[-1]} is called{self._found() if name == '__alloc_slab' else '.'}")
 
     def leave(self, result: object, failed: bool) -> None:
@@ -94,7 +99,7 @@ class _Steps(Trace):
         m, i = self.m, write.word
         part = self._key[1] if self._key and self._key[0] == "part" else None
         if m.MM <= i < m.MM + m.nr_pages:
-            return None if part and write.new & 15 == MemType.FREE else ("mem_desc", i)
+            return None if self._whole or (part and write.new & 15 == MemType.FREE) else ("mem_desc", i)
         b = self._buddy_at(i)
         if b and i - b not in (LIST, LIST + 1):  # flags, order, page; a neighbour's links are another's business
             return None if b == part else ("part", b)
@@ -102,6 +107,7 @@ class _Steps(Trace):
             return None
         if not (self._key and self._key[0] == "unlink"):
             self._split = word(write.old) - LIST
+            self._whole = self._order(self._split) == self._asked
         return ("unlink",)
 
     def _buddy_at(self, i: int) -> int:
@@ -123,6 +129,8 @@ class _Steps(Trace):
         return f": the smallest free block has order {k}, and starts at page {self._pfn(b)}."
 
     def unlink(self) -> str:
+        if self._whole:
+            return "The first block of that order leaves its free list, and its mem_desc words change type: from free to allocated."
         return f"The block of order {self._order(self._split)} at page {self._pfn(self._split)} is taken off its free list."
 
     def part(self) -> str:
